@@ -1,0 +1,207 @@
+"""Conditionals: one factor p(child given parent) of a model, as a Keras layer whose call returns a TFP distribution.
+
+A conditional is a network (any Keras layer, or none), a linear head that turns its features into the parameters of a family,
+and the rule that makes a draw from noise. Without a parent the parameters are free weights: a learned prior.
+"""
+
+import math
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_gen import distributions
+
+tfd = tfp.distributions
+
+
+class Conditional(keras.layers.Layer):
+    """p(child given parent): called with a parent `[..., *parent_event]`, returns a distribution of batch shape `[...]`.
+
+    Where the features that `network` returns keep the child's leading axes (H, W), the head acts on each pixel; otherwise on
+    all features at once. Parameters and log-probabilities are float32 under every dtype policy.
+
+    Args:
+        event_shape: shape of the child, a tuple or an int.
+        network: Keras layer from `[N, *parent_event]` to features `[N, ...]`, or None for a linear conditional.
+    """
+
+    #: Whether a draw is a differentiable function of the parameters.
+    reparameterized = False
+    #: How many parameters the head predicts for each element of the child.
+    parameters_per_element = 1
+
+    def __init__(self, event_shape, network=None, **kwargs):
+        super().__init__(**kwargs)
+        self.event_shape = (event_shape,) if isinstance(event_shape, int) else tuple(event_shape)
+        self.network = network
+        self._parent_event = None
+        self._per_pixel = False
+
+    def distribution(self, *parameters):
+        """The TFP distribution with these parameters, each float32 `[..., *event_shape]`; one draw is one event."""
+        raise NotImplementedError
+
+    def draw(self, distribution, noise):
+        """A draw `[*noise.batch_shape, *event_shape]`: a function of the distribution and of the noise's next stream."""
+        raise NotImplementedError
+
+    def build(self, parent_shape=None):
+        """Creates all weights, for parents of shape `(None, *parent_event)`; None means that there is no parent."""
+        if self.built:
+            return
+        if parent_shape is None and self.parameters_per_element:
+            self._free = self.add_weight(
+                (self.parameters_per_element, *self.event_shape), initializer="zeros", name="parameters"
+            )
+        elif parent_shape is not None:
+            self._parent_event = tuple(parent_shape[1:])
+            features = (None, *self._parent_event)
+            if self.network is not None:
+                if not self.network.built:
+                    self.network.build(features)
+                features = self.network.compute_output_shape(features)
+            self._per_pixel = len(self.event_shape) == 3 and tuple(features[1:3]) == self.event_shape[:2]
+            units = self.event_shape[-1] if self._per_pixel else math.prod(self.event_shape)
+            self._head = keras.layers.Dense(self.parameters_per_element * units, name="head", dtype=self.dtype_policy)
+            self._head.build((None, features[-1] if self._per_pixel else math.prod(features[1:])))
+        self._build_shared()
+        self.built = True
+
+    def _build_shared(self):
+        """Creates the weights that all elements share, where the family has any."""
+
+    def call(self, parent=None):
+        return self.distribution(*self._parameters(parent))
+
+    def _parameters(self, parent):
+        if self._parent_event is None:
+            return tf.unstack(tf.cast(self._free, tf.float32))
+        batch = leading_shape(parent, len(self._parent_event))
+        rows = parent if len(batch) == 1 else tf.reshape(parent, (-1, *self._parent_event))
+        features = rows if self.network is None else self.network(rows)
+        if self._per_pixel:
+            values = tf.cast(self._head(features), tf.float32)
+            parameters = tf.split(values, self.parameters_per_element, axis=-1)
+        else:
+            size = math.prod(features.shape[1:])
+            values = tf.cast(self._head(tf.reshape(features, (-1, size))), tf.float32)
+            parameters = tf.split(values, self.parameters_per_element, axis=-1)
+        return [tf.reshape(parameter, (*batch, *self.event_shape)) for parameter in parameters]
+
+    def _event(self, distribution):
+        return tfd.Independent(distribution, reinterpreted_batch_ndims=len(self.event_shape))
+
+    def get_config(self):
+        network = None if self.network is None else keras.saving.serialize_keras_object(self.network)
+        return {**super().get_config(), "event_shape": self.event_shape, "network": network}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        if isinstance(config.get("network"), dict):
+            config["network"] = keras.saving.deserialize_keras_object(config["network"])
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable("keras_gen")
+class StandardNormal(Conditional):
+    """The prior N(0, I): no parent, no weights."""
+
+    reparameterized = True
+    parameters_per_element = 0
+
+    def distribution(self):
+        zeros = tf.zeros(self.event_shape)
+        return self._event(tfd.Normal(zeros, tf.ones_like(zeros)))
+
+    def _parameters(self, parent):
+        return ()
+
+    def draw(self, distribution, noise):
+        return noise.normal(self.event_shape)
+
+
+@keras.saving.register_keras_serializable("keras_gen")
+class Normal(Conditional):
+    """A diagonal Gaussian: loc linear in the features, scale = min_scale + initial_scale * exp(raw).
+
+    Args:
+        event_shape, network: as `Conditional`.
+        shared_scale: True for one learned scale for all elements instead of one predicted for each.
+        initial_scale: the scale (less `min_scale`) where the raw value is 0, as it is at the start of training.
+        min_scale: lower bound. A density on pixels has no upper bound without one: a pixel that never varies earns
+            log(1/scale) nats.
+    """
+
+    reparameterized = True
+
+    def __init__(self, event_shape, network=None, shared_scale=False, initial_scale=1.0, min_scale=0.0, **kwargs):
+        super().__init__(event_shape, network, **kwargs)
+        self.shared_scale, self.initial_scale, self.min_scale = shared_scale, initial_scale, min_scale
+        self.parameters_per_element = 1 if shared_scale else 2
+
+    def _build_shared(self):
+        if self.shared_scale:
+            self._raw_scale = self.add_weight((), initializer="zeros", name="raw_scale", dtype="float32")
+
+    def distribution(self, loc, raw_scale=None):
+        raw_scale = self._raw_scale if self.shared_scale else raw_scale
+        scale = self.min_scale + self.initial_scale * tf.exp(raw_scale)
+        return self._event(tfd.Normal(loc, tf.broadcast_to(scale, tf.shape(loc)) if self.shared_scale else scale))
+
+    def draw(self, distribution, noise):
+        normal = distribution.distribution
+        return normal.loc + normal.scale * noise.normal(self.event_shape)
+
+    def get_config(self):
+        own = {"shared_scale": self.shared_scale, "initial_scale": self.initial_scale, "min_scale": self.min_scale}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable("keras_gen")
+class Bernoulli(Conditional):
+    """Independent binary elements; a draw is 1.0 where uniform < p."""
+
+    def distribution(self, logits):
+        return self._event(distributions.Bernoulli(logits=logits, dtype=tf.float32))
+
+    def draw(self, distribution, noise):
+        return tf.cast(noise.uniform(self.event_shape) < distribution.mean(), tf.float32)
+
+
+@keras.saving.register_keras_serializable("keras_gen")
+class DiscretizedLogistic(Conditional):
+    """Grey levels under a logistic density: loc is 0.5 + linear, scale = min_scale + initial_scale * exp(raw).
+
+    Args:
+        event_shape, network: as `Conditional`.
+        levels: number of grey levels.
+        initial_scale, min_scale: as `Normal`, in units of the image's range.
+    """
+
+    parameters_per_element = 2
+
+    def __init__(self, event_shape, network=None, levels=256, initial_scale=0.1, min_scale=1e-3, **kwargs):
+        super().__init__(event_shape, network, **kwargs)
+        self.levels, self.initial_scale, self.min_scale = levels, initial_scale, min_scale
+
+    def distribution(self, loc, raw_scale):
+        scale = self.min_scale + self.initial_scale * tf.exp(raw_scale)
+        return self._event(distributions.DiscretizedLogistic(0.5 + loc, scale, self.levels))
+
+    def draw(self, distribution, noise):
+        return distribution.distribution.quantile_of(noise.uniform(self.event_shape))
+
+    def get_config(self):
+        own = {"levels": self.levels, "initial_scale": self.initial_scale, "min_scale": self.min_scale}
+        return {**super().get_config(), **own}
+
+
+def leading_shape(tensor, event_rank):
+    """The batch axes of a tensor whose last `event_rank` axes are its event: ints where known, scalar tensors otherwise."""
+    static = tensor.shape[: len(tensor.shape) - event_rank].as_list()
+    if None not in static:
+        return static
+    dynamic = tf.shape(tensor)
+    return [dynamic[axis] if size is None else size for axis, size in enumerate(static)]

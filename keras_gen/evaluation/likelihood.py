@@ -1,0 +1,120 @@
+"""Log-likelihood by importance sampling."""
+
+import dataclasses
+import math
+import sys
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_gen import images as images_module
+from keras_gen.noise import fold_in
+
+# Streams of the seed: images are binarised alike whatever the number of samples.
+_IMAGES, _LATENTS = 0, 1
+
+
+@dataclasses.dataclass(frozen=True)
+class LogLikelihood:
+    """An importance-sampling estimate of log p(x), and how it was made.
+
+    Attributes:
+        per_image: log mean of the K importance weights, float64 `[N]`, nats. Its expectation is below log p(x), and rises
+            to it with K.
+        effective_sample_size: (sum w)^2 / sum w^2 for each image, float64 `[N]`, from 1 to K. Near 1, one weight carries the
+            estimate, which is then too low by an amount it cannot know.
+        num_samples: K.
+        seed: int.
+        binarization: what was done to the images: "none", "threshold" or "dynamic" (one draw, keyed by the seed).
+    """
+
+    per_image: np.ndarray
+    effective_sample_size: np.ndarray
+    num_samples: int
+    seed: int
+    binarization: str
+
+    @property
+    def mean(self):
+        """Mean over images, nats."""
+        return float(np.mean(self.per_image))
+
+    @property
+    def standard_error(self):
+        """Standard error of the mean over images, nats: how far it would move with other images of the same kind."""
+        if len(self.per_image) < 2:
+            return math.nan
+        return float(np.std(self.per_image, ddof=1) / math.sqrt(len(self.per_image)))
+
+
+def log_likelihood(model, images, num_samples=1000, batch_size=100, seed=0, chunk_size=None, progress=True):
+    """Estimates log p(x) of each image: log (1/K) sum_k p(x, z_k) / q(z_k given x), z_k ~ q.
+
+    Streamed: only `batch_size` images times `chunk_size` samples are in memory at a time, sums are kept in log space.
+
+    Args:
+        model: a model with `trace`.
+        images: float `[N, H, W, C]` in [0, 1]. Grey ones under a Bernoulli likelihood are binarised as the model says.
+        num_samples: K, importance samples an image.
+        batch_size: images at a time.
+        seed: int32, keys the draws and the binarisation. The same arguments give the same estimate.
+        chunk_size: samples at a time; chosen for about 64 MB of pixels where None.
+        progress: whether to show a progress bar on stderr's terminal.
+
+    Returns:
+        `LogLikelihood`.
+
+    Raises:
+        ValueError: images that the model cannot score; fewer than one sample.
+
+    Burda, Grosse, Salakhutdinov: Importance weighted autoencoders. ICLR 2016, equation 8 and section 5.
+    """
+    images = np.asarray(images)
+    if num_samples < 1:
+        raise ValueError(f"num_samples={num_samples}: at least one importance sample an image is needed.")
+    images_module.check_shape_and_dtype(images.shape, images.dtype, model.data_shape)
+    with warnings.catch_warnings():
+        if not progress:
+            warnings.simplefilter("ignore")
+        model.admit(images, "images")
+    batch_size = min(batch_size, len(images))
+    if chunk_size is None:
+        chunk_size = max(1, 2**24 // (batch_size * math.prod(model.data_shape)))
+    # Chunks of equal size, so that one program serves them all; the last one counts only the samples still wanted.
+    chunks = math.ceil(num_samples / chunk_size)
+    chunk_size = math.ceil(num_samples / chunks)
+
+    @tf.function(jit_compile=True)
+    def accumulate(x, key, first, log_sum, log_sum_of_squares):
+        log_weight = model.trace(x, chunk_size, key).log_weight
+        wanted = (first + tf.range(chunk_size) < num_samples)[:, None]
+        log_weight = tf.where(wanted, log_weight, -math.inf)
+        return (
+            tf.reduce_logsumexp(tf.concat([log_sum[None], log_weight], 0), 0),
+            tf.reduce_logsumexp(tf.concat([log_sum_of_squares[None], 2.0 * log_weight], 0), 0),
+        )
+
+    per_image, effective = [], []
+    bar = keras.utils.Progbar(len(images), unit_name="image") if progress and sys.stderr.isatty() else None
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        real = len(batch)
+        # The last batch is filled up with copies of its last image, which are dropped: one shape, one program.
+        batch = np.concatenate([batch, np.repeat(batch[-1:], batch_size - real, axis=0)]).astype(np.float32)
+        key = fold_in([seed, 0], start)
+        x = model.binarize(tf.constant(batch), fold_in(key, _IMAGES))
+        log_sum = log_sum_of_squares = tf.fill([batch_size], -math.inf)
+        for chunk in range(chunks):
+            chunk_key = fold_in(fold_in(key, _LATENTS), chunk)
+            first = tf.constant(chunk * chunk_size)
+            log_sum, log_sum_of_squares = accumulate(x, chunk_key, first, log_sum, log_sum_of_squares)
+        log_sum, log_sum_of_squares = (value.numpy()[:real].astype(np.float64) for value in (log_sum, log_sum_of_squares))
+        per_image.append(log_sum - math.log(num_samples))
+        effective.append(np.exp(2.0 * log_sum - log_sum_of_squares))
+        if bar:
+            bar.update(start + real)
+    return LogLikelihood(
+        np.concatenate(per_image), np.concatenate(effective), num_samples, seed, model.binarization_in_force
+    )

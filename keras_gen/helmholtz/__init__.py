@@ -1,0 +1,1 @@
+"""Helmholtz machines: a generative chain and a recognition chain, trained together."""

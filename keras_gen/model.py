@@ -1,0 +1,242 @@
+"""GenerativeModel: the one place that touches Keras's training machinery."""
+
+import random
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_gen import images as images_module
+from keras_gen.loop import StepFunctions
+from keras_gen.noise import CounterNoise, fold_in
+
+_INT32 = np.iinfo(np.int32)
+# What a key is used for: each use has its own noise.
+_TRAIN, _TEST = 0, 1
+
+
+class GenerativeModel(StepFunctions, keras.Model):
+    """A trainable generator of images, used like any Keras model: compile, fit, evaluate, save; and `generate`, `sample`.
+
+    A subclass builds all its weights in its constructor, sets `generator`, and says in `step` what is minimised.
+
+    Args:
+        data_shape: (H, W, C).
+        seed: int, the key of all noise while training and evaluating; drawn from Python's generator (which
+            `keras.utils.set_random_seed` seeds) where None. It and the count of steps are weights of the model, so that a
+            model saved and loaded continues the same noise.
+    """
+
+    generator = None
+
+    def __init__(self, data_shape, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.data_shape = tuple(int(size) for size in data_shape)
+        if len(self.data_shape) != 3 or min(self.data_shape) < 1:
+            raise ValueError(
+                f"data_shape={tuple(data_shape)}: an image's shape is (height, width, channels), three positive integers; a "
+                "grey image has one channel."
+            )
+        self.seed = seed
+        key = random.getrandbits(62) if seed is None else int(seed)
+        self._noise_state = self.add_weight(
+            (3,),
+            initializer=lambda shape, dtype: tf.constant([key & 0x7FFFFFFF, (key >> 31) & 0x7FFFFFFF, 0], dtype),
+            dtype="int64",
+            trainable=False,
+            aggregation="only_first_replica",
+            name="noise_state",
+        )
+
+    # What a subclass says of itself.
+
+    def admit(self, values, source):
+        """Checks numpy images `[N, H, W, C]` before they are used; raises a ValueError that names `source`."""
+        images_module.check_values(values, source)
+
+    def step(self, x, seed):
+        """The `Estimate` for a batch `x` `[B, H, W, C]`, its noise a function of `seed`, int32 `[2]`."""
+        raise NotImplementedError
+
+    def default_objective(self):
+        """The family's usual objective."""
+        raise NotImplementedError
+
+    def step_metrics(self):
+        """Metrics besides the objective's figures; each is updated by `update_step_metrics`."""
+        return []
+
+    def update_step_metrics(self, estimate):
+        """Updates `step_metrics` from a step's estimate."""
+
+    # Drawing images.
+
+    def generate(self, seed):
+        """Draws one image for each row of seed, the same in every runtime and in every batch.
+
+        Args:
+            seed: int32 `[B, 2]`.
+
+        Returns:
+            dict of float32 tensors `[B, H, W, C]` in [0, 1]: `sample`, one draw from the model, and `mean`, the mean of the
+            last conditional, where that is a distribution.
+
+        Raises:
+            ValueError: seeds of another shape or dtype.
+        """
+        return self.generator.generate(CounterNoise(check_seed(seed)))
+
+    def sample(self, num, seed=0):
+        """Draws `num` images, the `sample` of seed rows (seed, 0) ... (seed, num - 1), float32 `[num, H, W, C]`."""
+        if num < 1:
+            raise ValueError(f"num={num}: the number of images to draw must be at least 1.")
+        if not _INT32.min <= seed <= _INT32.max:
+            raise ValueError(f"seed={seed}: a seed is a 32-bit integer, from {_INT32.min} to {_INT32.max}.")
+        rows = np.stack([np.full(num, seed), np.arange(num)], axis=1).astype(np.int32)
+        return self.generate(rows)["sample"]
+
+    # Training.
+
+    def compile(
+        self,
+        optimizer="adam",
+        objective=None,
+        *,
+        run_eagerly=False,
+        jit_compile="auto",
+        steps_per_execution=1,
+        auto_scale_loss=True,
+    ):
+        """Configures the model for training.
+
+        Args:
+            optimizer: Keras optimizer, or its name.
+            objective: of `keras_gen.objectives`; None for the family's usual one.
+            run_eagerly, jit_compile, steps_per_execution, auto_scale_loss: as in `keras.Model.compile`.
+
+        Raises:
+            ValueError: an objective whose gradient is not valid for this model's latents.
+        """
+        objective = self.default_objective() if objective is None else objective
+        if not hasattr(objective, "figure_names"):
+            raise ValueError(
+                f"objective={objective!r}: expected an objective of keras_gen.objectives, such as "
+                f"{type(self.default_objective()).__name__}(). A Keras loss compares two images; what is minimised here is "
+                "a bound on the likelihood."
+            )
+        objective.check(self)
+        with self.distribute_strategy.scope():
+            super().compile(
+                optimizer=optimizer,
+                run_eagerly=run_eagerly,
+                jit_compile=jit_compile,
+                steps_per_execution=steps_per_execution,
+                auto_scale_loss=auto_scale_loss,
+            )
+            self.objective = objective
+            # Built here, in the strategy's scope: a step function may not create variables.
+            self.optimizer.build(self.trainable_variables)
+            self._figures = [keras.metrics.Mean(name=name) for name in objective.figure_names]
+            self._step_metrics = self.step_metrics()
+
+    def get_compile_config(self):
+        if not self.compiled:
+            return {}
+        config = {
+            "optimizer": self.optimizer,
+            "objective": self.objective,
+            "run_eagerly": self.run_eagerly,
+            "jit_compile": self.jit_compile,
+            "steps_per_execution": self.steps_per_execution,
+        }
+        return keras.saving.serialize_keras_object(config)
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
+        """As `keras.Model.fit`. `x`: images float `[N, H, W, C]` in [0, 1], or a `tf.data.Dataset` of batches of them."""
+        validation_data = kwargs.get("validation_data")
+        if validation_data is not None:
+            self._check_input(validation_data, "validation_data")
+        self._check_input(x, "x")
+        return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
+
+    def evaluate(self, x=None, y=None, **kwargs):
+        """As `keras.Model.evaluate`, for the same kinds of `x` as `fit`."""
+        if not kwargs.get("_use_cached_eval_dataset"):
+            self._check_input(x, "x")
+        return super().evaluate(x, y, **kwargs)
+
+    def _check_input(self, data, source):
+        if isinstance(data, tf.data.Dataset):
+            spec = keras.tree.flatten(data.element_spec)[0]
+            images_module.check_shape_and_dtype(spec.shape, spec.dtype, self.data_shape, f"batches of {source}")
+            for batch in data.take(1):
+                self.admit(keras.tree.flatten(batch)[0].numpy(), f"batches of {source}")
+        elif not isinstance(data, keras.utils.PyDataset) and (isinstance(data, tuple | list) or hasattr(data, "dtype")):
+            array = data[0] if isinstance(data, tuple | list) else data
+            array = np.asarray(array)
+            images_module.check_shape_and_dtype(array.shape, array.dtype, self.data_shape, source)
+            self.admit(array, source)
+
+    def train_step(self, data):
+        """One step of gradient descent on the mean of the objective's loss over the batch, all replicas together."""
+        x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        seed = self._next_seed()
+        with tf.GradientTape() as tape:
+            estimate = self.step(x, seed)
+            loss = _batch_mean(estimate.loss, sample_weight)
+            if self.losses:
+                loss += tf.add_n([tf.cast(penalty, loss.dtype) for penalty in self.losses])
+            replicas = self.distribute_strategy.num_replicas_in_sync
+            scaled = self.optimizer.scale_loss(loss / replicas)
+        gradients = tape.gradient(scaled, self.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        return self._report(loss, estimate, sample_weight)
+
+    def test_step(self, data):
+        """The objective's figures, without a gradient; every evaluation of the same data draws the same noise."""
+        x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        seen = tf.cast(self._loss_tracker.count.value, tf.int32)
+        estimate = self.step(x, fold_in(self._key(_TEST), seen))
+        return self._report(_batch_mean(estimate.loss, sample_weight), estimate, sample_weight)
+
+    def _report(self, loss, estimate, sample_weight):
+        self._loss_tracker.update_state(loss, sample_weight=tf.shape(estimate.loss)[0])
+        for metric in self._figures:
+            metric.update_state(estimate.figures[metric.name], sample_weight=sample_weight)
+        self.update_step_metrics(estimate)
+        return self.get_metrics_result()
+
+    def _key(self, use):
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return fold_in(fold_in(tf.cast(self._noise_state.value[:2], tf.int32), use), replica)
+
+    def _next_seed(self):
+        seed = fold_in(self._key(_TRAIN), self._noise_state.value[2])
+        self._noise_state.assign_add(tf.constant([0, 0, 1], tf.int64))
+        return seed
+
+    def get_config(self):
+        return {**super().get_config(), "data_shape": self.data_shape, "seed": self.seed}
+
+
+def _batch_mean(loss, sample_weight):
+    return tf.reduce_mean(loss if sample_weight is None else loss * tf.cast(sample_weight, loss.dtype))
+
+
+def check_seed(seed):
+    """`seed` as an int32 tensor `[B, 2]`; a ValueError that says what was passed where it cannot be one."""
+    shape, dtype = getattr(seed, "shape", None), getattr(seed, "dtype", None)
+    if dtype is None:
+        seed = np.asarray(seed)
+        shape, dtype = seed.shape, seed.dtype
+        if seed.dtype.kind == "i" and seed.size and _INT32.min <= seed.min() and seed.max() <= _INT32.max:
+            seed, dtype = seed.astype(np.int32), np.int32
+    if len(shape) != 2 or shape[1] != 2 or tf.as_dtype(dtype) != tf.int32:
+        raise ValueError(
+            f"seed has shape {tuple(shape)} and dtype {tf.as_dtype(dtype).name}; it must be int32 of shape (B, 2), one row for "
+            "each image: the two words are the image's key."
+        )
+    return tf.convert_to_tensor(seed, tf.int32)

@@ -1,0 +1,151 @@
+"""Where a draw's randomness comes from: an argument, never ambient.
+
+A `Noise` hands out standard uniforms and normals, one stream a call, to whoever draws. Two kinds share the interface:
+
+* `NativeNoise`, for training: Philox bits from TensorFlow's own kernel, one key for the whole batch. The bits are the same
+  with and without XLA, which `tf.random.stateless_uniform` and `stateless_normal` do not promise of their floats.
+* `CounterNoise`, for shipped samplers: Threefry-2x32-20 in plain uint32 arithmetic, one key a row, so that row i depends on
+  its own seed alone and every runtime that can multiply and xor draws the same bits.
+
+From bits to numbers, the same for both. Uniforms are ((bits >> 8) + 0.5) * 2^-24 in float32. Normals are Box-Muller of
+neighbouring uniforms (u, v): sqrt(-2 log u) cos(2 pi v), then sqrt(-2 log u) sin(2 pi v).
+
+Salmon, Moraes, Dror, Shaw: Parallel random numbers, as easy as 1, 2, 3. SC 2011.
+"""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_KEY_PARITY = 0x1BD11BDA
+
+
+def _word(value):
+    return tf.constant(value, tf.uint32)
+
+
+def _rotate_left(x, bits):
+    # The left shift is a wrapping product: LiteRT has no builtin uint32 shift to the left.
+    return tf.bitwise.bitwise_xor(x * _word(1 << bits), tf.bitwise.right_shift(x, _word(32 - bits)))
+
+
+def threefry_2x32(key, counter):
+    """The Threefry-2x32 block cipher with 20 rounds.
+
+    Args:
+        key: pair of uint32 tensors.
+        counter: pair of uint32 tensors that broadcast against the key.
+
+    Returns:
+        Pair of uint32 tensors: 64 random bits for each (key, counter).
+    """
+    xor = tf.bitwise.bitwise_xor
+    schedule = (key[0], key[1], xor(xor(key[0], key[1]), _word(_KEY_PARITY)))
+    x0, x1 = counter[0] + schedule[0], counter[1] + schedule[1]
+    for group in range(5):
+        for bits in _ROTATIONS[group % 2]:
+            x0 = x0 + x1
+            x1 = xor(_rotate_left(x1, bits), x0)
+        x0 = x0 + schedule[(group + 1) % 3]
+        x1 = x1 + schedule[(group + 2) % 3] + _word(group + 1)
+    return x0, x1
+
+
+def bits_to_uniform(bits):
+    """Standard uniforms, ((bits >> 8) + 0.5) * 2^-24 in float32, from uint32 `bits`: never 0; 1 once in 2^24 draws."""
+    return (tf.cast(tf.bitwise.right_shift(bits, _word(8)), tf.float32) + 0.5) * 2.0**-24
+
+
+class Noise:
+    """A source of standard uniforms and normals with a fixed batch shape.
+
+    Every call of `uniform` or `normal` opens the next stream, so a chain of draws needs no book-keeping: the n-th draw of a
+    generator reads stream n, counted from the prior down.
+
+    Attributes:
+        batch_shape: leading axes of all that is drawn: `[B]`, or `[K, B]` for K samples a datum.
+    """
+
+    def __init__(self, batch_shape):
+        self.batch_shape = tuple(batch_shape)
+        self._streams = 0
+
+    def uniform(self, event_shape):
+        """Draws uniforms in (0, 1], float32 `[*batch_shape, *event_shape]`."""
+        size = math.prod(event_shape)
+        return tf.reshape(bits_to_uniform(self._next_bits(size)), (*self.batch_shape, *event_shape))
+
+    def normal(self, event_shape):
+        """Draws standard normals, float32 `[*batch_shape, *event_shape]`."""
+        size = math.prod(event_shape)
+        uniforms = bits_to_uniform(self._next_bits(size + size % 2))
+        pairs = tf.reshape(uniforms, (-1, (size + 1) // 2, 2))
+        radius = tf.sqrt(-2.0 * tf.math.log(pairs[..., 0]))
+        angle = (2.0 * math.pi) * pairs[..., 1]
+        normals = tf.reshape(
+            tf.stack([radius * tf.cos(angle), radius * tf.sin(angle)], axis=-1), (-1, size + size % 2)
+        )
+        return tf.reshape(normals[:, :size], (*self.batch_shape, *event_shape))
+
+    def _next_bits(self, size):
+        stream = self._streams
+        self._streams += 1
+        return self._bits(stream, size)
+
+    def _bits(self, stream, size):
+        """uint32 `[prod(batch_shape), size]`, the first `size` words of a stream for each row."""
+        raise NotImplementedError
+
+
+class NativeNoise(Noise):
+    """Fast noise for training and evaluation, from TensorFlow's Philox kernel.
+
+    Args:
+        seed: int32 `[2]`, the key of the whole batch.
+        batch_shape: leading axes of the draws, ints or scalar tensors.
+    """
+
+    def __init__(self, seed, batch_shape):
+        super().__init__(batch_shape)
+        self._seed = tf.convert_to_tensor(seed, tf.int32)
+
+    def _bits(self, stream, size):
+        rows = math.prod(self.batch_shape)
+        # "auto_select" would pick another algorithm under XLA: other numbers, and fifty times slower on a CPU.
+        return tf.random.stateless_uniform(
+            (rows, size), fold_in(self._seed, stream), minval=None, maxval=None, dtype=tf.uint32, alg="philox"
+        )
+
+
+class CounterNoise(Noise):
+    """Threefry-2x32-20 noise for shipped samplers: row i of every draw is a function of `seed[i]` alone.
+
+    Key: the seed row, read as two uint32. Counter: (index of the pair of words, stream number).
+
+    Args:
+        seed: int32 `[B, 2]`.
+    """
+
+    def __init__(self, seed):
+        seed = tf.convert_to_tensor(seed)
+        super().__init__((tf.shape(seed)[0],))
+        key = tf.cast(seed, tf.uint32)
+        self._key = (key[:, 0:1], key[:, 1:2])
+
+    def _bits(self, stream, size):
+        pairs = (size + 1) // 2
+        index = tf.constant(np.arange(pairs, dtype=np.uint32)[None])
+        words = threefry_2x32(self._key, (index, _word(stream)))
+        return tf.reshape(tf.stack(words, axis=-1), (-1, 2 * pairs))[:, :size]
+
+
+def fold_in(seed, number):
+    """A new int32 `[2]` seed from a seed `[2]` and an integer; different numbers give unrelated seeds.
+
+    One Threefry block with the seed as the key. Used to give steps, replicas and chunks their own noise.
+    """
+    seed = tf.cast(tf.convert_to_tensor(seed, tf.int32), tf.uint32)
+    number = tf.cast(number, tf.uint32)
+    return tf.cast(tf.stack(threefry_2x32((seed[0], seed[1]), (number, _word(0)))), tf.int32)

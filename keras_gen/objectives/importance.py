@@ -1,0 +1,40 @@
+"""The importance-weighted bound."""
+
+import math
+
+import tensorflow as tf
+
+from keras_gen.objectives.objective import Estimate, Objective, register, require_reparameterized
+
+
+@register
+class IWAE(Objective):
+    """log (1/K) sum_k p(x, z_k) / q(z_k given x): a lower bound of log p(x) that rises with K; the ELBO where K = 1.
+
+    Differentiated through the draws, its gradient is sum_k w_k grad log(p/q)_k with w the weights normalised over K for each
+    datum. Cost a datum: 1 encoder and K decoder evaluations.
+
+    `reconstruction` and `kl` are the plain means over K of log p(x given z) and log q - log p; with K > 1 they do not add
+    up to the bound.
+
+    Args:
+        num_samples: K, draws a datum.
+
+    Raises:
+        ValueError: at `compile`, for latents without reparameterised draws.
+
+    Burda, Grosse, Salakhutdinov: Importance weighted autoencoders. ICLR 2016, equations 8 and 14.
+    """
+
+    def __init__(self, num_samples=5):
+        super().__init__(num_samples)
+
+    def check(self, model):
+        require_reparameterized(self, model)
+
+    def __call__(self, model, x, seed):
+        trace = model.trace(x, self.num_samples, seed)
+        bound = tf.reduce_logsumexp(trace.log_weight, axis=0) - math.log(self.num_samples)
+        reconstruction = tf.reduce_mean(trace.log_likelihood, axis=0)
+        kl = tf.reduce_mean(trace.log_likelihood - trace.log_weight, axis=0)
+        return Estimate(-bound, {"bound": bound, "reconstruction": reconstruction, "kl": kl}, trace)
