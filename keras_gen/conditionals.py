@@ -146,7 +146,7 @@ class Normal(Conditional):
             self._raw_scale = self.add_weight((), initializer="zeros", name="raw_scale", dtype="float32")
 
     def distribution(self, loc, raw_scale=None):
-        raw_scale = self._raw_scale if self.shared_scale else raw_scale
+        raw_scale = tf.cast(self._raw_scale, tf.float32) if self.shared_scale else raw_scale
         scale = self.min_scale + self.initial_scale * tf.exp(raw_scale)
         return self._event(tfd.Normal(loc, tf.broadcast_to(scale, tf.shape(loc)) if self.shared_scale else scale))
 

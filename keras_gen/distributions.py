@@ -7,7 +7,7 @@ tfd = tfp.distributions
 
 
 class Bernoulli(tfd.Bernoulli):
-    """TFP's Bernoulli with the log-probability x l - softplus(l) of logits l: half the work of TFP's own. Takes `logits` only."""
+    """TFP's Bernoulli with the log-probability x l - softplus(l) of logits l: half the work of TFP's own."""
 
     def _log_prob(self, event):
         return event * self.logits - tf.nn.softplus(self.logits)

@@ -160,6 +160,8 @@ class GenerativeModel(StepFunctions, keras.Model):
         if validation_data is not None:
             self._check_input(validation_data, "validation_data")
         self._check_input(x, "x")
+        if isinstance(x, tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)  # Keras warns that it ignores its own default
         return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
 
     def evaluate(self, x=None, y=None, **kwargs):

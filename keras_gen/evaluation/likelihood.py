@@ -4,6 +4,7 @@ import dataclasses
 import math
 import sys
 import warnings
+import weakref
 
 import keras
 import numpy as np
@@ -49,6 +50,29 @@ class LogLikelihood:
         return float(np.std(self.per_image, ddof=1) / math.sqrt(len(self.per_image)))
 
 
+# The compiled programs of each model, by chunk size: an evaluation every few epochs compiles once.
+_accumulators = weakref.WeakKeyDictionary()
+
+
+def _accumulator(model, chunk_size):
+    """The program that adds a chunk of importance weights to the running log sums of w and w^2."""
+    programs = _accumulators.setdefault(model, {})
+    if chunk_size not in programs:
+        alive = weakref.ref(model)  # a strong one would keep the model alive from its own cache
+
+        @tf.function(jit_compile=True)
+        def accumulate(x, key, wanted, log_sum, log_sum_of_squares):
+            log_weight = alive().trace(x, chunk_size, key).log_weight
+            log_weight = tf.where((tf.range(chunk_size) < wanted)[:, None], log_weight, -math.inf)
+            return (
+                tf.reduce_logsumexp(tf.concat([log_sum[None], log_weight], 0), 0),
+                tf.reduce_logsumexp(tf.concat([log_sum_of_squares[None], 2.0 * log_weight], 0), 0),
+            )
+
+        programs[chunk_size] = accumulate
+    return programs[chunk_size]
+
+
 def log_likelihood(model, images, num_samples=1000, batch_size=100, seed=0, chunk_size=None, progress=True):
     """Estimates log p(x) of each image: log (1/K) sum_k p(x, z_k) / q(z_k given x), z_k ~ q.
 
@@ -86,15 +110,7 @@ def log_likelihood(model, images, num_samples=1000, batch_size=100, seed=0, chun
     chunks = math.ceil(num_samples / chunk_size)
     chunk_size = math.ceil(num_samples / chunks)
 
-    @tf.function(jit_compile=True)
-    def accumulate(x, key, first, log_sum, log_sum_of_squares):
-        log_weight = model.trace(x, chunk_size, key).log_weight
-        wanted = (first + tf.range(chunk_size) < num_samples)[:, None]
-        log_weight = tf.where(wanted, log_weight, -math.inf)
-        return (
-            tf.reduce_logsumexp(tf.concat([log_sum[None], log_weight], 0), 0),
-            tf.reduce_logsumexp(tf.concat([log_sum_of_squares[None], 2.0 * log_weight], 0), 0),
-        )
+    accumulate = _accumulator(model, chunk_size)
 
     per_image, effective = [], []
     bar = keras.utils.Progbar(len(images), unit_name="image") if progress and sys.stderr.isatty() else None
@@ -108,8 +124,8 @@ def log_likelihood(model, images, num_samples=1000, batch_size=100, seed=0, chun
         log_sum = log_sum_of_squares = tf.fill([batch_size], -math.inf)
         for chunk in range(chunks):
             chunk_key = fold_in(fold_in(key, _LATENTS), chunk)
-            first = tf.constant(chunk * chunk_size)
-            log_sum, log_sum_of_squares = accumulate(x, chunk_key, first, log_sum, log_sum_of_squares)
+            wanted = tf.constant(num_samples - chunk * chunk_size)
+            log_sum, log_sum_of_squares = accumulate(x, chunk_key, wanted, log_sum, log_sum_of_squares)
         log_sum, log_sum_of_squares = (value.numpy()[:real].astype(np.float64) for value in (log_sum, log_sum_of_squares))
         per_image.append(log_sum - math.log(num_samples))
         effective.append(np.exp(2.0 * log_sum - log_sum_of_squares))

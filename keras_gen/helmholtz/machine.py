@@ -172,9 +172,17 @@ class HelmholtzMachine(GenerativeModel):
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object
+        config = super().get_config()
+        del config["data_shape"]  # the last conditional's event
         return {
-            **super().get_config(),
+            **config,
             "generative": [serialize(conditional) for conditional in self.generator.conditionals],
             "recognition": [serialize(conditional) for conditional in self.recognition],
             "binarization": self.binarization,
         }
+
+    @classmethod
+    def from_config(cls, config):
+        deserialize = keras.saving.deserialize_keras_object
+        chains = {name: [deserialize(each) for each in config[name]] for name in ("generative", "recognition")}
+        return cls(**{**config, **chains})

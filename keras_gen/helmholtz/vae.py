@@ -69,14 +69,15 @@ class VAE(HelmholtzMachine):
             seed=seed,
             **kwargs,
         )
-        self.latent_dim, self.hidden_units, self.activation = latent_dim, hidden_units, activation
+        self.latent_dim, self.activation = latent_dim, activation
+        self.hidden_units = None if hidden_units is None else tuple(hidden_units)
         self.likelihood, self.levels = likelihood, levels
         self.encoder, self.decoder = encoder, decoder
 
     def get_config(self):
-        config = {**super().get_config()}
+        config = super().get_config()
         del config["generative"], config["recognition"]
-        own = ("latent_dim", "hidden_units", "likelihood", "activation", "levels")
+        own = ("data_shape", "latent_dim", "hidden_units", "likelihood", "activation", "levels")
         config.update({name: getattr(self, name) for name in own})
         for name in ("encoder", "decoder"):
             network = getattr(self, name)

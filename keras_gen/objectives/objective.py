@@ -22,7 +22,8 @@ class Estimate(NamedTuple):
 class Objective:
     """A bound or estimator, called as `objective(model, x, seed)`.
 
-    It asks two things of a model: `trace(x, num_samples, seed)`, to infer and score, and `generator(noise)`, to dream. Subclasses set `figure_names`, the keys of `Estimate.figures`, and keep every constructor argument as an attribute of the
+    It asks two things of a model: `trace(x, num_samples, seed)`, to infer and score, and `generator(noise)`, to dream.
+    Subclasses set `figure_names`, the keys of `Estimate.figures`, and keep every constructor argument as an attribute of the
     same name.
     """
 

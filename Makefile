@@ -1,0 +1,24 @@
+# make demo: the main job, from nothing. make test: the whole suite. Both need Python >= 3.11 and a package registry.
+PYTHON ?= python3
+VENV := .venv
+RUN := TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/installed
+	$(RUN) -m training.demo
+
+test: $(VENV)/installed lint
+	$(RUN) -m pytest
+
+lint: $(VENV)/installed
+	$(VENV)/bin/ruff check .
+
+$(VENV)/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "keras_gen needs Python >= 3.11; this is " + sys.version.split()[0] + ". Name another with make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs

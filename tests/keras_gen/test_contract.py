@@ -1,0 +1,240 @@
+"""What every public model keeps: training, saving, precision, compilation, sampling."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_gen as kg
+from keras_gen.model import GenerativeModel
+from tests.models import MODELS, images_for
+
+
+@pytest.fixture(params=sorted(MODELS))
+def factory(request):
+    return MODELS[request.param]
+
+
+def compiled(factory, jit_compile=False, **kwargs):
+    keras.utils.set_random_seed(0)
+    model = factory(seed=1, **kwargs)
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=jit_compile)
+    return model
+
+
+def essentials(config):
+    """A config without what Keras records of how a layer was built, which an unbuilt twin lacks."""
+    if isinstance(config, dict):
+        return {key: essentials(value) for key, value in config.items() if key not in ("build_config", "build_input_shape")}
+    return [essentials(value) for value in config] if isinstance(config, list | tuple) else config
+
+
+def test_every_public_model_is_in_the_registry():
+    public = {name for name in kg.__all__ if isinstance(vars(kg)[name], type) and issubclass(vars(kg)[name], GenerativeModel)}
+    assert public == {type(factory()).__name__ for factory in MODELS.values()}
+
+
+def test_fit_reports_finite_figures_and_lowers_the_loss(factory):
+    model = compiled(factory)
+    validation = images_for(model, seed=1)
+    history = model.fit(images_for(model), batch_size=10, epochs=4, validation_data=validation, verbose=0).history
+    for name in ("loss", *model.objective.figure_names):
+        assert np.all(np.isfinite(history[name])) and np.all(np.isfinite(history[f"val_{name}"]))
+    assert history["loss"][-1] < history["loss"][0]
+
+
+def test_saved_and_loaded_it_trains_on_as_if_nothing_had_happened(factory, tmp_path):
+    model = compiled(factory)
+    images = images_for(model)
+    model.fit(images, batch_size=16, epochs=2, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert essentials(loaded.get_config()) == essentials(model.get_config())
+    assert type(loaded.objective) is type(model.objective)
+    for ours, theirs in zip(model.optimizer.variables, loaded.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    for each in (model, loaded):
+        each.fit(images, batch_size=16, epochs=2, verbose=0, shuffle=False)
+    for ours, theirs in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
+
+
+def test_config_round_trip(factory):
+    model = factory(seed=5)
+    again = type(model).from_config(model.get_config())
+    assert [w.shape for w in again.weights] == [w.shape for w in model.weights]
+    assert essentials(again.get_config()) == essentials(model.get_config())
+
+
+def test_train_step_compiles_whole_with_xla_and_gives_the_same_losses(factory):
+    plain, xla = compiled(factory, jit_compile=False), compiled(factory, jit_compile=True)
+    assert xla.jit_compile
+    images = images_for(plain)
+    losses = [m.fit(images, batch_size=8, epochs=3, shuffle=False, verbose=0).history["loss"] for m in (plain, xla)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_keeps_likelihoods_in_float32(factory, policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = compiled(factory)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    images = images_for(model)
+    assert model.trace(images, 2).log_weight.dtype == tf.float32
+    # float16 starts with a loss scale that overflows, and skips the steps in which it does.
+    history = model.fit(images, batch_size=16, epochs=15, verbose=0).history
+    assert np.all(np.isfinite(history["loss"])) and history["loss"][-1] < history["loss"][0]
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
+    drawn = model.generate(np.array([[1, 2]], np.int32))
+    assert all(value.dtype == tf.float32 for value in drawn.values())
+
+
+def test_a_trace_has_shape_samples_by_batch(factory):
+    model = factory()
+    trace = model.trace(images_for(model, 6), num_samples=3)
+    assert trace.log_weight.shape == trace.log_likelihood.shape == (3, 6)
+    for group in trace.groups:
+        assert group.value.shape[:2] == (3, 6)
+        assert group.log_p.shape == group.log_q.shape == (3, 6)
+
+
+def test_generate_is_a_function_of_each_row_alone(factory):
+    model = factory()
+    seeds = np.random.default_rng(0).integers(-(2**31), 2**31, (64, 2)).astype(np.int32)
+    together = {name: value.numpy() for name, value in model.generate(seeds).items()}
+    assert together["sample"].shape == together["mean"].shape == (64, *model.data_shape)
+    for value in together.values():
+        assert value.dtype == np.float32 and value.min() >= 0 and value.max() <= 1
+    for index in (0, 31, 63):
+        alone = model.generate(seeds[index : index + 1])
+        np.testing.assert_allclose(alone["mean"][0], together["mean"][index], atol=1e-6)
+        assert np.mean(np.abs(alone["sample"][0] - together["sample"][index]) > 1e-5) == 0
+    compiled_too = tf.function(model.generate)(tf.constant(seeds))
+    np.testing.assert_allclose(compiled_too["mean"], together["mean"], atol=1e-5)
+
+
+def test_sample_is_generate_of_the_rows_of_its_seed(factory):
+    model = factory()
+    rows = np.array([[7, 0], [7, 1], [7, 2]], np.int32)
+    np.testing.assert_array_equal(model.sample(3, seed=7), model.generate(rows)["sample"])
+    assert not np.array_equal(model.sample(3, seed=7), model.sample(3, seed=8))
+
+
+def test_the_mean_of_many_samples_is_the_mean_of_the_means(factory):
+    model = factory()
+    seeds = np.random.default_rng(0).integers(-(2**31), 2**31, (4000, 2)).astype(np.int32)
+    drawn = {name: value.numpy().astype(np.float64) for name, value in model.generate(seeds).items()}
+    difference = drawn["sample"] - drawn["mean"]
+    if isinstance(model.data_conditional, kg.conditionals.Normal):
+        return  # clipped to the visible range, sample and mean need not agree
+    z = np.abs(difference.mean(0)) / (difference.std(0, ddof=1) / np.sqrt(len(seeds)))
+    assert z.max() < 6 or np.abs(difference.mean(0)).max() < 0.5 / 255
+
+
+@pytest.mark.parametrize(
+    "seed, message",
+    [
+        (np.zeros((3,), np.int32), r"shape \(3,\)"),
+        (np.zeros((3, 3), np.int32), r"shape \(3, 3\)"),
+        (np.zeros((3, 2), np.float32), "float32"),
+        (np.zeros((3, 2), np.uint32), "uint32"),
+        (np.zeros((3, 2), np.int64), "int64"),
+        ([[0.5, 1.0]], "float64"),
+        ([[2**40, 1]], "int64"),
+    ],
+)
+def test_bad_seeds_are_refused(seed, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS["vae"]().generate(seed)
+
+
+def test_lists_of_small_integers_are_seeds():
+    model = MODELS["vae"]()
+    np.testing.assert_array_equal(model.generate([[7, -1]])["sample"], model.generate(np.array([[7, -1]], np.int32))["sample"])
+
+
+@pytest.mark.parametrize("arguments, message", [((0,), "num=0"), ((3, 2**31), "seed=2147483648")])
+def test_bad_sample_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS["vae"]().sample(*arguments)
+
+
+BAD_IMAGES = {
+    "outside": (np.full((4, 8, 8, 1), 1.5, np.float32), "from 1.5 to 1.5"),
+    "nan": (np.full((4, 8, 8, 1), np.nan, np.float32), "NaN"),
+    "infinite": (np.full((4, 8, 8, 1), np.inf, np.float32), "infinite"),
+    "rank": (np.zeros((4, 8, 8), np.float32), r"shape \((4|None), 8, 8\)"),
+    "channels": (np.zeros((4, 8, 8, 3), np.float32), r"shape \((4|None), 8, 8, 3\)"),
+    "integers": (np.zeros((4, 8, 8, 1), np.uint8), "uint8"),
+    "empty": (np.zeros((0, 8, 8, 1), np.float32), "no image"),
+}
+
+
+@pytest.mark.parametrize("as_dataset", [False, True])
+@pytest.mark.parametrize("name", sorted(BAD_IMAGES))
+def test_bad_images_are_refused_before_training(name, as_dataset):
+    images, message = BAD_IMAGES[name]
+    if as_dataset and name == "empty":
+        pytest.skip("an empty tf.data.Dataset is Keras's to report")
+    model = MODELS["vae"]()
+    model.compile()
+    data = tf.data.Dataset.from_tensor_slices(images).batch(2) if as_dataset else images
+    for call in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=message):
+            call(data, verbose=0)
+
+
+def test_grey_images_under_a_bernoulli_are_never_silently_scored():
+    grey = (np.arange(64) / 63).astype(np.float32).reshape(1, 8, 8, 1).repeat(20, 0)
+    model = MODELS["vae"]()
+    model.compile()
+    with pytest.warns(UserWarning, match="drawn afresh"):
+        model.fit(grey, verbose=0)
+    strict = MODELS["vae"](binarization="none")
+    strict.compile()
+    with pytest.raises(ValueError, match="Bernoulli"):
+        strict.fit(grey, verbose=0)
+
+
+def test_dynamic_binarisation_leaves_binary_images_and_has_the_right_mean():
+    model = MODELS["vae"](binarization="dynamic")
+    binary = images_for(model)
+    np.testing.assert_array_equal(model.binarize(tf.constant(binary), [1, 2]), binary)
+    grey = np.full((4000, 8, 8, 1), 0.3, np.float32)
+    drawn = model.binarize(tf.constant(grey), [1, 2]).numpy()
+    assert set(np.unique(drawn)) == {0.0, 1.0}
+    assert abs(drawn.mean() - 0.3) < 5 * np.sqrt(0.21 / drawn.size)
+    assert not np.array_equal(drawn, model.binarize(tf.constant(grey), [1, 3]))
+
+
+def test_levels_off_the_grid_are_refused():
+    model = kg.VAE((8, 8, 1), likelihood="discretized_logistic", levels=17)
+    model.compile()
+    with pytest.raises(ValueError, match="k/16"):
+        model.fit(np.full((4, 8, 8, 1), 0.4, np.float32), verbose=0)
+
+
+def test_constructor_and_compile_refuse_what_cannot_be():
+    for arguments, message in (
+        ({"data_shape": (8, 8)}, "three positive integers"),
+        ({"latent_dim": 0}, "latent_dim=0"),
+        ({"likelihood": "poisson"}, "'bernoulli', 'gaussian', 'discretized_logistic'"),
+        ({"encoder": "transformer"}, "encoder='transformer'"),
+        ({"binarization": "sometimes"}, "binarization='sometimes'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            kg.VAE(**{"data_shape": (8, 8, 1), **arguments})
+    with pytest.raises(ValueError, match="ELBO"):
+        MODELS["vae"]().compile(objective="mse")
+    with pytest.raises(ValueError, match="num_samples=0"):
+        kg.objectives.IWAE(0)
+    conditionals = kg.conditionals
+    discrete = kg.HelmholtzMachine([conditionals.Bernoulli(3), conditionals.Bernoulli((8, 8, 1))], [conditionals.Bernoulli(3)])
+    with pytest.raises(ValueError, match="Latents that have one: Normal"):
+        discrete.compile(objective=kg.objectives.ELBO())
+    with pytest.raises(ValueError, match="every generative one but the last"):
+        kg.HelmholtzMachine([conditionals.Bernoulli((8, 8, 1))], [conditionals.Bernoulli(3)])
+    with pytest.raises(ValueError, match="infers"):
+        kg.HelmholtzMachine([conditionals.Normal(2), conditionals.Bernoulli((8, 8, 1))], [conditionals.Normal(3)])

@@ -1,0 +1,102 @@
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_gen.objectives import ELBO, IWAE
+from tests.keras_gen.tiny import LinearGaussian
+from tests.models import MODELS, images_for
+from tests.statistics import assert_mean
+
+
+@pytest.fixture(scope="module")
+def linear_gaussian():
+    return LinearGaussian()
+
+
+def gradients(objective, model, images, seeds):
+    """Flat gradients of the mean loss, `[seeds, parameters]`, float64."""
+
+    @tf.function
+    def gradient(seed):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(objective(model, images, seed).loss)
+        return tf.concat([tf.reshape(g, [-1]) for g in tape.gradient(loss, model.trainable_variables)], 0)
+
+    return np.array([gradient(tf.constant([seed, 3])).numpy() for seed in seeds], np.float64)
+
+
+def test_analytic_and_sampled_kl_have_the_same_expectation_and_gradient(linear_gaussian):
+    model, images = linear_gaussian.model, linear_gaussian.images
+    closed, sampled = ELBO(), ELBO(analytic_kl=False)
+    difference = [
+        (closed(model, images, [seed, 0]).loss - sampled(model, images, [seed, 1]).loss).numpy() for seed in range(400)
+    ]
+    assert_mean(np.mean(difference, axis=1), 0.0)
+    seeds = range(600)
+    assert_mean(gradients(closed, model, images, seeds) - gradients(sampled, model, images, seeds), 0.0)
+
+
+def test_the_elbo_is_the_exact_log_likelihood_less_the_exact_inference_gap(linear_gaussian):
+    model, images = linear_gaussian.model, linear_gaussian.images
+    weights = model.data_conditional._head.kernel.numpy().astype(np.float64)
+    scale = 0.1
+    flat = images.reshape(-1, 9).astype(np.float64)
+    covariance = np.linalg.inv(np.eye(2) + weights @ weights.T / scale**2)
+    mean = (flat - 0.5) @ weights.T @ covariance / scale**2
+    q = model.recognition[0](images).distribution
+    q_mean, q_variance = q.loc.numpy().astype(np.float64), np.square(q.scale.numpy().astype(np.float64))
+    precision = np.linalg.inv(covariance)
+    offset = q_mean - mean
+    gap = 0.5 * (
+        q_variance @ np.diag(precision)
+        + np.einsum("bi,ij,bj->b", offset, precision, offset)
+        - 2
+        + np.linalg.slogdet(covariance)[1]
+        - np.log(q_variance).sum(1)
+    )
+    bounds = np.array([ELBO()(model, images, [seed, 7]).figures["bound"].numpy() for seed in range(500)])
+    assert_mean(bounds, linear_gaussian.log_likelihood - gap)
+
+
+@pytest.mark.parametrize("name", ["vae", "helmholtz_machine"])
+def test_iwae_of_one_sample_is_the_sampled_elbo(name):
+    model = MODELS[name](seed=0)
+    images = images_for(model)
+    iwae, elbo = IWAE(1)(model, images, [1, 2]), ELBO(analytic_kl=False)(model, images, [1, 2])
+    np.testing.assert_allclose(iwae.loss, elbo.loss, rtol=1e-5)
+
+
+def test_iwae_gradient_weighs_each_sample_within_its_own_datum():
+    model = MODELS["vae"](seed=0)
+    images = images_for(model, 6)
+    with tf.GradientTape() as tape:
+        trace = model.trace(images, 4, [5, 6])
+        log_weight = trace.log_weight
+        normalised = tf.stop_gradient(tf.nn.softmax(log_weight, axis=0))
+        surrogate = -tf.reduce_mean(tf.reduce_sum(normalised * log_weight, axis=0))
+    expected = np.concatenate([g.numpy().ravel() for g in tape.gradient(surrogate, model.trainable_variables)])
+
+    class SameDraws(IWAE):
+        def __call__(self, model, x, seed):
+            return super().__call__(model, x, [5, 6])
+
+    np.testing.assert_allclose(gradients(SameDraws(4), model, images, [0])[0], expected, atol=1e-5)
+    weights = trace.log_weight.numpy().astype(np.float64)
+    expected_bound = np.log(np.mean(np.exp(weights - weights.max(0)), 0)) + weights.max(0)
+    np.testing.assert_allclose(IWAE(4)(model, images, [5, 6]).figures["bound"], expected_bound, rtol=1e-5)
+
+
+def test_the_figures_of_the_elbo_add_up():
+    model = MODELS["helmholtz_machine"](seed=0)
+    figures = ELBO(3)(model, images_for(model), [1, 2]).figures
+    np.testing.assert_allclose(figures["bound"], figures["reconstruction"] - figures["kl"], rtol=1e-5)
+
+
+def test_more_samples_lower_the_variance_and_keep_the_elbo(linear_gaussian):
+    model, images = linear_gaussian.model, linear_gaussian.images
+    few = np.array([ELBO(1)(model, images, [seed, 0]).loss.numpy().mean() for seed in range(200)])
+    many = np.array([ELBO(16)(model, images, [seed, 1]).loss.numpy().mean() for seed in range(200)])
+    assert abs(few.mean() - many.mean()) < 5 * math.sqrt((few.var() + many.var()) / 200)
+    assert many.std() < 0.5 * few.std()
