@@ -1,0 +1,224 @@
+"""The model card of an artifact, `README.md`, written from its manifest, and the picture in it."""
+
+import math
+
+import numpy as np
+
+FILE = "README.md"
+PICTURE = "samples.png"
+_COLUMNS, _ROWS = 8, 4
+_MIN_SIDE = 56
+
+_RUNTIMES = {
+    "saved_model": """### TF Serving
+
+```bash
+docker run -p 8501:8501 -v "$PWD/saved_model:/models/generator" -e MODEL_NAME=generator tensorflow/serving
+curl -d '{"inputs": {"seed": [[7, 0], [7, 1]]}}' http://localhost:8501/v1/models/generator:predict
+```
+
+### TensorFlow
+
+```python
+import tensorflow as tf
+
+generator = tf.saved_model.load("saved_model/1").signatures["serving_default"]
+images = generator(seed=tf.constant([[7, 0], [7, 1]], tf.int32))["sample"].numpy()
+```
+""",
+    "tflite": """### LiteRT (`pip install ai-edge-litert`)
+
+```python
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+generator = Interpreter("generator.tflite").get_signature_runner("serving_default")
+images = generator(seed=np.array([[7, 0], [7, 1]], np.int32))["sample"]
+```
+
+A runtime that needs fixed shapes takes the signature `single`, one seed at a time.
+""",
+    "onnx": """### ONNX Runtime (`pip install onnxruntime`)
+
+```python
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession("generator.onnx")
+(images,) = session.run(["sample"], {"seed": np.array([[7, 0], [7, 1]], np.int32)})
+```
+""",
+}
+
+_OWN = """### This project (`pip install keras-gen`)
+
+```python
+from export import load
+
+generator = load(".", format="{first}")  # Checks the digests of manifest.json first.
+images = generator.generate([[7, 0], [7, 1]])["sample"]
+```
+
+`keras-gen verify .` runs every format and compares them.
+"""
+
+
+def text(manifest):
+    """The model card as Markdown, from the manifest's dict."""
+    formats = manifest["formats"]
+    sections = [
+        f"# {manifest['name']}",
+        _introduction(manifest),
+        "## How it was trained\n\n" + _training(manifest),
+        "## Figures\n\n" + _figures(manifest["evaluation"]),
+        "## Files\n\n" + _files(formats),
+        "## How to run it\n\n" + _signature(manifest),
+        *(_RUNTIMES[format].rstrip() for format in _RUNTIMES if format in formats),
+        _OWN.format(first=next(iter(formats))).rstrip(),
+        "## Limits\n\n" + _limits(manifest),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def picture(outputs):
+    """The card's picture: an upper block of `sample`, and below it a block of the same seeds' `mean` if there is one.
+
+    Args:
+        outputs: dict of float arrays `[B, H, W, C]` in [0, 1].
+
+    Returns:
+        A `PIL.Image.Image`, grey for C = 1, colour for C = 3, the first channel otherwise.
+    """
+    from PIL import Image
+
+    blocks = [_block(outputs[name]) for name in ("sample", "mean") if name in outputs]
+    gap = np.ones((max(2, outputs["sample"].shape[1] // 2), *blocks[0].shape[1:]))
+    stacked = np.concatenate([part for block in blocks for part in (gap, block)][1:])
+    pixels = np.round(255 * np.clip(stacked, 0.0, 1.0)).astype(np.uint8)
+    image = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
+    scale = math.ceil(_MIN_SIDE / outputs["sample"].shape[2])
+    return image.resize((scale * image.width, scale * image.height), Image.Resampling.NEAREST)
+
+
+def _block(images):
+    images = images[: _ROWS * _COLUMNS]
+    columns = min(_COLUMNS, len(images))
+    rows = len(images) // columns
+    # A white line between images.
+    framed = np.pad(images[: rows * columns], ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=1.0)
+    height, width, channels = framed.shape[1:]
+    grid = framed.reshape(rows, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
+    return grid.reshape(rows * height, columns * width, channels)
+
+
+def _introduction(manifest):
+    height, width, channels = manifest["model"]["data_shape"]
+    has_mean = any(output["name"] == "mean" for output in manifest["signature"]["outputs"])
+    blocks = (
+        "Above, draws from the model; below, the mean of the last conditional for the same seeds."
+        if has_mean
+        else "Draws from the model."
+    )
+    return (
+        f"The generator of a {manifest['family']}: draws images of {height} x {width} x {channels}. One row of seed, one "
+        f"image, the same in every runtime.\n\n![samples]({PICTURE})\n\n{blocks}"
+    )
+
+
+def _training(manifest):
+    facts = {**manifest["run"], **manifest["recipe"]}
+    facts.pop("versions", None)  # The manifest has them.
+    rows = [(key, value) for key, value in _flat(facts) if value is not None]
+    if not rows:
+        return "Not recorded: this generator was exported without a recipe or a run."
+    if manifest["recipe_sha256"]:
+        rows.append(("sha256 of the recipe here", manifest["recipe_sha256"]))
+    return _table(("setting", "value"), rows)
+
+
+def _figures(evaluation):
+    if not evaluation:
+        return "Not evaluated."
+    rows = []
+    for name, figure in evaluation.items():
+        figure = figure if isinstance(figure, dict) else {"value": figure}
+        error = figure.get("standard_error")
+        value = _number(figure.get("value")) + (f" ± {_number(error)}" if error is not None else "")
+        rows.append((name, f"{value} {figure.get('unit') or ''}".strip(), _protocol(figure.get("protocol"))))
+    protocols = {row[2] for row in rows}
+    head = ("figure", "value ± standard error", "protocol")
+    if len(protocols) == 1:
+        return f"{_table(head[:2], [row[:2] for row in rows])}\n\nProtocol: {protocols.pop()}."
+    return _table(head, rows)
+
+
+def _protocol(protocol):
+    if isinstance(protocol, dict):
+        settings = (setting for setting in _flat(protocol) if setting[1] is not None and "sha256" not in setting[0])
+        return "; ".join(f"{key}: {value}" for key, value in settings)
+    return protocol or "not recorded"
+
+
+def _files(formats):
+    rows = [
+        (f"`{record['file']}`", f"{record['bytes'] / 1000:,.0f} kB", _remark(record), f"`{record['sha256'][:16]}`")
+        for record in formats.values()
+    ]
+    return _table(("file", "size", "remarks", "sha256 begins"), rows)
+
+
+def _remark(record):
+    if "quantization" in record:
+        quantization = record["quantization"]
+        errors = ", ".join(
+            f"{one['output']} {one['largest']:.1e}" for one in quantization["differences"] if one["differing"] is None
+        )
+        return f"{quantization['scheme']} weights; largest difference over {quantization['num_seeds']} seeds: {errors}"
+    return f"opset {record['opset']}, standard operators" if "opset" in record else ""
+
+
+def _signature(manifest):
+    lines = [
+        f"* {side} `{spec['name']}`: {spec['dtype']} `[{', '.join(map(str, spec['shape']))}]`"
+        for side in ("inputs", "outputs")
+        for spec in manifest["signature"][side]
+    ]
+    return (
+        "\n".join(lines)
+        + "\n\nAny two integers make a seed, negative ones too. Row i of every output depends on row i of the seed "
+        "alone, so requests can be batched and split at will. `manifest.json` holds golden seeds with what they draw."
+    )
+
+
+def _limits(manifest):
+    lines = [
+        f"`mean` agrees between runtimes within {manifest['tolerance']:g}, not to the last bit.",
+        "Draws have the biases of the data that it was trained on, and its figures hold for the data they were measured on.",
+        "Ancestral sampling only: no conditioning on a given image, no editing.",
+    ]
+    if manifest["sample"]["values"] == "continuous":
+        lines[0] = f"Outputs agree between runtimes within {manifest['tolerance']:g}, not to the last bit."
+    else:
+        lines.append(
+            "A pixel of `sample` may differ between runtimes where its uniform lies within that distance of its threshold."
+        )
+    return "\n".join(f"* {line}" for line in lines)
+
+
+def _flat(record, prefix=""):
+    for key, value in record.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _table(head, rows):
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
+    )
+
+
+def _number(value):
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

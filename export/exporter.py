@@ -1,0 +1,192 @@
+"""`export_generator`: writes, checks and documents an artifact, all of it or nothing."""
+
+import contextlib
+import datetime
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from export import card, golden, noise, onnx, saved_model, staging, tflite
+from export.artifact import FILES, MANIFEST, MANIFEST_VERSION, READERS, Artifact, digest_of, format_record, to_json
+from export.compare import TOLERANCE, SampleKind, compare
+from export.errors import ArtifactExistsError, ExportMismatchError, UnknownFormatError
+from export.precision import full_precision
+from export.signature import Signature
+
+FORMATS = ("saved_model", "tflite", "onnx")
+SCHEMES = ("float16", "int8")
+_BATCHES = (1, 2, 5)
+_PACKAGES = (
+    *("keras-gen", "tensorflow", "keras", "tensorflow-probability", "tf2onnx", "onnx", "onnxruntime"),
+    *("ai-edge-litert", "ai-edge-quantizer", "numpy"),
+)
+
+
+def export_generator(
+    model, path, formats=FORMATS, *, name=None, quantize=None, recipe=None, run=None, evaluation=None, overwrite=False
+):
+    """Writes the generator of `model` as an artifact: one folder with a file for each format, a manifest and a model card.
+
+    Every written file is opened again in its own runtime and compared with `model.generate` at batches of 1, 2 and 5 before
+    anything is reported as done. The folder appears whole or not at all: it is written beside its place and renamed. A model
+    that computes in half precision is shipped, and compared, in float32.
+
+    Args:
+        model: a generative model: `generate(seed)`, `generator`, `data_shape`, `get_config()`.
+        path: folder to write; its name is the artifact's unless `name` is given.
+        formats: which of `"saved_model"`, `"tflite"`, `"onnx"`.
+        name: name for the manifest and the card.
+        quantize: `"float16"` or `"int8"` to shrink the weights of the `.tflite`; the noise stays exact. None for float32.
+        recipe: dict, the complete settings of the training, for the manifest and the card.
+        run: dict, facts about the run that trained it: data, epochs, seed, time.
+        evaluation: dict of figures: name to a number, or to a dict with `value`, `standard_error`, `unit`, `protocol`.
+        overwrite: replaces an artifact that is already at `path`.
+
+    Returns:
+        The `Artifact`.
+
+    Raises:
+        ArtifactExistsError: `path` is there already, and is not an artifact that may be overwritten.
+        ArtifactWriteError: the file system refused.
+        UnknownFormatError: no such format or quantisation.
+        MetadataError: recipe, run or evaluation is not JSON.
+        OperatorError, ConversionError: the generator cannot be converted.
+        SignatureError: names, shapes or the batch axis of a written file are not as declared.
+        RunFailedError, ExportMismatchError: a written file cannot be run in its runtime, or does not draw what the model draws.
+    """
+    path = Path(path)
+    formats = _check_formats(formats, quantize)
+    _check_target(path, overwrite)
+    facts = {"recipe": recipe or {}, "run": run or {}, "evaluation": evaluation or {}}
+    for what, record in facts.items():
+        to_json(record, what)  # Before minutes are spent on conversion.
+    with staging.appears_whole(path) as folder:
+        model = full_precision(model)
+        outputs = _draw(model, golden.CANDIDATES)
+        signature = Signature.of_outputs(outputs)
+        kind = SampleKind.of_draws(golden.CANDIDATES, outputs)
+        records = {}
+        for format in formats:
+            records[format] = _write_format(format, model, signature, kind, outputs, folder, quantize)
+        manifest = {
+            "manifest_version": MANIFEST_VERSION,
+            "name": name or path.resolve().name,
+            "family": type(model).__name__,
+            "model": {"class": type(model).__name__, "data_shape": list(model.data_shape), "config": _config(model)},
+            "signature": signature.to_dict(),
+            "sample": kind.to_dict(),
+            "noise": noise.DESCRIPTION,
+            "tolerance": TOLERANCE,
+            "formats": records,
+            "golden": {"description": golden.DESCRIPTION, "seeds": golden.records(outputs, kind)},
+            **facts,
+            "recipe_sha256": digest_of(facts["recipe"]) if recipe else None,
+            "versions": _versions(),
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+        (folder / MANIFEST).write_text(to_json(manifest, "the manifest"), encoding="utf-8")
+        (folder / card.FILE).write_text(card.text(manifest), encoding="utf-8")
+        card.picture(outputs).save(folder / card.PICTURE)
+    return Artifact.read(path)
+
+
+def _write_format(format, model, signature, kind, outputs, folder, quantize):
+    """Writes one format, checks it in its own runtime, and returns its record for the manifest."""
+    file = folder / FILES[format]
+    details, tolerance = {}, TOLERANCE
+    if format == "saved_model":
+        saved_model.write(model, signature, file)
+    elif format == "onnx":
+        onnx.write(model, signature, file)
+        details = {"opset": onnx.OPSET, "operators": onnx.operators(file)}
+    else:
+        tflite.write(model, signature, file, quantize)
+        details = {"signatures": list(tflite.SIGNATURES), "operators": tflite.operators(file)}
+        if quantize:
+            from export import quantization
+
+            tolerance = quantization.TOLERANCES[quantize]
+    generators = [READERS[format](file)]
+    signature.check_same(generators[0].signature, f"{format}: {FILES[format]}")
+    if format == "tflite":
+        generators.append(tflite.read(file, tflite.SINGLE))
+    differences = check_draws(format, generators, model, kind, tolerance)
+    if quantize and format == "tflite":
+        drawn = generators[0].generate(golden.CANDIDATES)
+        differences = compare(golden.CANDIDATES, outputs, drawn, kind, tolerance)
+        details["quantization"] = {
+            "scheme": quantize,
+            "tolerance": tolerance,
+            "num_seeds": len(golden.CANDIDATES),
+            "differences": [difference.to_dict() for difference in differences],
+        }
+    return format_record(folder, format, **details)
+
+
+def check_draws(format, generators, model, kind, tolerance=TOLERANCE):
+    """Raises `ExportMismatchError` unless what was read back from a file draws what `model` draws.
+
+    Args:
+        format: its name, for the message.
+        generators: `LoadedGenerator`s; the first takes any batch, further ones a batch of 1.
+        model: the model that was exported.
+        kind: the `SampleKind` of its samples.
+        tolerance: as `export.compare.compare`.
+
+    Returns:
+        The `Difference`s of the largest batch.
+    """
+    for rows in _BATCHES:
+        seed = golden.CANDIDATES[:rows]
+        expected = _draw(model, seed)
+        for generator in generators if rows == 1 else generators[:1]:
+            differences = compare(seed, expected, generator.generate(seed), kind, tolerance)
+            wrong = [str(difference) for difference in differences if not difference.ok]
+            if wrong:
+                raise ExportMismatchError(
+                    f"{format}: the written file, run in its own runtime with a batch of {rows}, does not draw what the "
+                    f"model draws: {'; '.join(wrong)}"
+                )
+    return differences
+
+
+def _draw(model, seed):
+    return {name: np.asarray(value) for name, value in model.generate(seed).items()}
+
+
+def _check_formats(formats, quantize):
+    formats = (formats,) if isinstance(formats, str) else tuple(formats)
+    unknown = [format for format in formats if format not in FORMATS]
+    if unknown or not formats:
+        raise UnknownFormatError(f"formats is {formats!r}, but one or more of {', '.join(FORMATS)} are allowed")
+    if quantize is not None and quantize not in SCHEMES:
+        raise UnknownFormatError(f"quantize is {quantize!r}, but it may be {' or '.join(SCHEMES)}, or None for float32")
+    if quantize is not None and "tflite" not in formats:
+        raise UnknownFormatError(f"quantize={quantize!r} shrinks the tflite file, but formats is {', '.join(formats)}")
+    return tuple(format for format in FORMATS if format in formats)
+
+
+def _check_target(path, overwrite):
+    if not os.path.lexists(path):
+        return
+    if not overwrite:
+        raise ArtifactExistsError(f"{path} is there already; an export does not write over it unless overwrite is asked for")
+    if not (path / MANIFEST).is_file():
+        raise ArtifactExistsError(f"{path} is there and holds no {MANIFEST}; only an exported generator may be overwritten")
+
+
+def _config(model):
+    # Configurations may hold what JSON does not, types for one; the manifest's copy is for reading.
+    return json.loads(json.dumps(model.get_config(), default=str))
+
+
+def _versions():
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found

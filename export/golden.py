@@ -1,0 +1,92 @@
+"""Golden seeds: what a few fixed seeds draw, recorded in the manifest so that any other runtime can be checked by hand.
+
+For each: the digest of the first uniforms of stream 0, which must be right to the last bit everywhere; the first values and
+the average of each output; and, where samples are binary, the digest of the whole sample. Seeds whose draw has a pixel at a
+threshold, which a correct runtime may flip, are passed over. Samples on grey levels have no digest: a pixel at an edge
+between levels cannot be told from the mean.
+"""
+
+import hashlib
+
+import numpy as np
+
+from export import compare, noise
+
+NUM_SEEDS = 4
+_NUM_UNIFORMS = 1024
+_NUM_VALUES = 8
+_LIMITS = np.iinfo(np.int32)
+CANDIDATES = np.array(
+    [(0, 0), (7, 0), (-1, -1), (_LIMITS.min, _LIMITS.max), (-2, 5), (1234567, -7654321), (7, 1), (-40, 2), (9, -9)]
+    + [(-index, 1000 + index) for index in range(1, 56)],
+    np.int32,
+)
+
+
+def records(outputs, kind):
+    """The golden records from `outputs`, what the model draws at `CANDIDATES`; negative seeds among them."""
+    chosen = []
+    for index, seed in enumerate(CANDIDATES):
+        row = {name: value[index] for name, value in outputs.items()}
+        if not _at_threshold(seed, row, kind):
+            chosen.append(_record(seed, row, kind))
+        if len(chosen) == NUM_SEEDS:
+            break
+    return chosen
+
+
+def problems(record, outputs, kind, tolerance):
+    """What is wrong with `outputs`, dict of `[1, H, W, C]` drawn at a record's seed by some runtime: list of sentences."""
+    seed = np.array([record["seed"]], np.int32)
+    row = {name: value[0] for name, value in outputs.items()}
+    found = _record(seed[0], row, kind)
+    wrong = []
+    if found["uniforms_sha256"] != record["uniforms_sha256"]:
+        wrong.append("uniforms")
+    exact = tolerance <= compare.TOLERANCE  # Quantised weights move probabilities, and pixels with them.
+    if exact and found.get("sample_sha256") != record.get("sample_sha256"):
+        wrong.append("sample digest")
+    for name, values in record["values"].items():
+        if name == "sample" and kind.values == "binary":
+            continue
+        allowed = max(tolerance, 1.01 * kind.step) if name == "sample" and kind.values == "levels" else tolerance
+        gap = np.abs(np.subtract([*values["first"], values["average"]], [*_first(row[name]), _average(row[name])]))
+        if not gap.max() <= allowed:  # Also where it is not a number.
+            wrong.append(f"{name} by {gap.max():.2g}")
+    return wrong
+
+
+def _record(seed, row, kind):
+    bits = noise.uniforms(seed[None], 0, _NUM_UNIFORMS)
+    record = {
+        "seed": seed.tolist(),
+        "uniforms_sha256": hashlib.sha256(bits.astype("<f4").tobytes()).hexdigest(),
+        "uniforms_first": [float(value) for value in bits[0, :4]],
+    }
+    if kind.values == "binary":
+        record["sample_sha256"] = hashlib.sha256((row["sample"] > 0.5).astype(np.uint8).tobytes()).hexdigest()
+    record["values"] = {name: {"first": _first(value), "average": _average(value)} for name, value in row.items()}
+    return record
+
+
+def _first(values):
+    return [float(value) for value in values.ravel()[:_NUM_VALUES]]
+
+
+def _average(values):
+    return float(np.mean(values, dtype=np.float64))
+
+
+def _at_threshold(seed, row, kind):
+    if kind.values != "binary" or kind.stream is None:
+        return False
+    uniforms = noise.uniforms(seed[None], kind.stream, row["mean"].size).reshape(row["mean"].shape)
+    return bool((np.abs(uniforms - row["mean"]) < 2 * compare.TOLERANCE).any())
+
+
+DESCRIPTION = {
+    "uniforms_sha256": f"of the first {_NUM_UNIFORMS} uniforms of stream 0 as little-endian float32",
+    "sample_sha256": "of the whole sample, row by row, channels last, each pixel one byte 0 or 1; binary samples only",
+    "first": f"the first {_NUM_VALUES} values of the output, row by row, channels last",
+    "average": "the mean over the whole output",
+}

@@ -1,0 +1,144 @@
+"""Writes and reads `generator.onnx`: opset 18, standard operators only, the batch axis of every input and output named."""
+
+from pathlib import Path
+
+from export import saved_model
+from export.errors import (
+    ArtifactReadError,
+    ArtifactWriteError,
+    ConversionError,
+    OperatorError,
+    RuntimeMissingError,
+    SignatureError,
+)
+from export.signature import BATCH_AXIS, LoadedGenerator, Signature, TensorSpec
+
+FILE = "generator.onnx"
+OPSET = 18  # The highest that tf2onnx writes.
+_STANDARD_DOMAINS = ("", "ai.onnx")
+
+
+def write(model, signature, path):
+    """Writes the sampler of `model` as one `.onnx` file.
+
+    Args:
+        model: has `generate(seed)`.
+        signature: the declared `Signature`.
+        path: file to write.
+
+    Raises:
+        OperatorError: the sampler needs an operator that ONNX does not have.
+        ConversionError: the converter failed in another way.
+        ArtifactWriteError: the file system refused.
+    """
+    import onnx
+    import tf2onnx
+
+    function = saved_model.sampler(model, signature)
+    with saved_model.silent_converter():
+        try:
+            proto, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
+        except Exception as error:  # tf2onnx raises bare Exceptions of many kinds.
+            raise ConversionError(f"onnx: tf2onnx failed: {error}") from error
+    proto.graph.name = "generator"
+    _check_operators(proto)
+    del proto.opset_import[:]  # tf2onnx lists domains that it did not use.
+    proto.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = BATCH_AXIS
+    order = {spec.name: position for position, spec in enumerate(signature.outputs)}
+    outputs = sorted(proto.graph.output, key=lambda value: order.get(value.name, len(order)))
+    outputs = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in outputs]
+    del proto.graph.output[:]
+    proto.graph.output.extend(outputs)
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except Exception as error:
+        raise ConversionError(f"onnx: the converter wrote an invalid graph: {error}") from error
+    try:
+        Path(path).write_bytes(proto.SerializeToString())
+    except OSError as error:
+        raise ArtifactWriteError(f"{path} could not be written: {error}") from error
+
+
+def operators(path):
+    """Names of the operators that an `.onnx` file uses, sorted.
+
+    Raises:
+        OperatorError: one of them is not standard ONNX.
+    """
+    import onnx
+
+    return _check_operators(onnx.load(str(path)))
+
+
+def _check_operators(proto):
+    import onnx
+
+    nodes = list(_nodes(proto.graph))
+    nodes += [node for function in proto.functions for node in function.node]
+    foreign = sorted(
+        {
+            f"{node.domain or 'tensorflow'}.{node.op_type}"
+            for node in nodes
+            if node.domain not in _STANDARD_DOMAINS or not onnx.defs.has(node.op_type, OPSET, "")
+        }
+    )
+    if foreign:
+        raise OperatorError(
+            f"onnx: {', '.join(foreign)} is not a standard operator of opset {OPSET}, so stock runtimes cannot run it"
+        )
+    return sorted({node.op_type for node in nodes})
+
+
+def _nodes(graph):
+    """All nodes of a graph and of the bodies inside its loops and branches."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                yield from _nodes(body)
+
+
+def read(path):
+    """Opens an `.onnx` file in ONNX Runtime; imports no TensorFlow.
+
+    Raises:
+        ArtifactReadError: damaged, truncated, or not an ONNX file.
+        SignatureError: an ONNX file of something else than a generator.
+        RuntimeMissingError: `onnxruntime` is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise RuntimeMissingError("an .onnx file needs ONNX Runtime: pip install onnxruntime") from error
+    content = Path(path).read_bytes()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # Fatal: errors come as exceptions.
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's error types share no base but Exception.
+        raise ArtifactReadError(
+            f"{path} is damaged, truncated or not an ONNX file ({len(content)} bytes): {str(error).strip()}"
+        ) from error
+
+    def specs(arguments):
+        loose = [argument.name for argument in arguments if not argument.shape or argument.shape[0] != BATCH_AXIS]
+        if loose:
+            raise SignatureError(f"{path}: axis 0 of {', '.join(loose)} is not the free axis {BATCH_AXIS!r}")
+        return tuple(TensorSpec(argument.name, _dtype(argument.type), tuple(argument.shape[1:])) for argument in arguments)
+
+    signature = Signature(specs(session.get_inputs()), specs(session.get_outputs()))
+    signature.check_names(path)
+    names = [spec.name for spec in signature.outputs]
+
+    def run(seed):
+        return dict(zip(names, session.run(names, {"seed": seed}), strict=True))
+
+    return LoadedGenerator("onnx", signature, run)
+
+
+def _dtype(onnx_type):
+    """numpy's name for ONNX Runtime's, `tensor(float)` for one."""
+    name = onnx_type.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(name, name)

@@ -1,0 +1,136 @@
+"""Writes and reads the SavedModel of a generator, in TF Serving's versioned layout.
+
+What is saved is a bare `tf.Module` that holds the `tf.Variable`s themselves in a list, and a function that closes over the
+model. A module whose variables are reached only through Keras layers saves two handles for each variable and restores one:
+Python does not notice, but C and C++ loaders fail and a TFLite file made from it draws NaN, without an error.
+"""
+
+import contextlib
+import logging
+import os
+import sys
+
+import numpy as np
+
+from export.errors import ArtifactReadError, ArtifactWriteError, ConversionError, RuntimeMissingError
+from export.signature import FREE_BATCH, SEED, SINGLE, LoadedGenerator, Signature, TensorSpec
+
+FILE = "saved_model/1"
+
+
+def sampler(model, signature, batch=None):
+    """The sampling function as a `tf.function` over a seed `[batch, 2]`; `batch` is None for any number of rows."""
+    import tensorflow as tf
+
+    def sample(seed):
+        outputs = model.generate(seed)
+        for spec in signature.outputs:
+            # Static shapes survive into every format even where the model computes its shapes.
+            outputs[spec.name].set_shape([batch, *spec.row_shape])
+        return {spec.name: tf.identity(outputs[spec.name], name=spec.name) for spec in signature.outputs}
+
+    return tf.function(
+        sample, input_signature=[tf.TensorSpec([batch, *SEED.row_shape], SEED.dtype, SEED.name)], autograph=False
+    )
+
+
+def write(model, signature, path, with_single=False):
+    """Writes the sampler of `model` as a SavedModel with the signature `serving_default`.
+
+    Args:
+        model: has `generate(seed)` and `generator.variables`; only those variables are written.
+        signature: the declared `Signature`.
+        path: folder to write.
+        with_single: also writes the signature `single` with batch 1.
+
+    Raises:
+        ArtifactWriteError: the file system refused.
+        ConversionError: the sampler cannot be traced or reads variables that are not the generator's.
+    """
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.generator.variables]
+    with quiet():
+        try:
+            functions = {FREE_BATCH: sampler(model, signature).get_concrete_function()}
+            if with_single:
+                functions[SINGLE] = sampler(model, signature, batch=1).get_concrete_function()
+        except Exception as error:  # Whatever the model's own code raises when it is traced with a free batch.
+            raise ConversionError(f"the sampler cannot be traced as a tf.function: {error}") from error
+        try:
+            tf.saved_model.save(module, str(path), signatures=functions)
+        except (OSError, tf.errors.OpError) as error:  # TensorFlow calls a refused write "out of range", "unknown", ...
+            raise ArtifactWriteError(f"SavedModel could not be written to {path}: {first_line(error)}") from error
+        except AssertionError as error:  # "Tried to export a function which references an 'untracked' resource".
+            raise ConversionError(
+                "the sampler reads a variable that is not among model.generator.variables, and only those are shipped: "
+                f"{first_line(error)}"
+            ) from error
+
+
+def read(path):
+    """Opens a SavedModel folder in TensorFlow.
+
+    Raises:
+        ArtifactReadError: not a SavedModel, or one without `serving_default`.
+        RuntimeMissingError: TensorFlow is not installed.
+    """
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise RuntimeMissingError(
+            'a SavedModel needs TensorFlow: pip install tensorflow, or load format="tflite" or "onnx" instead'
+        ) from error
+    try:
+        with quiet():
+            loaded = tf.saved_model.load(str(path))
+        function = loaded.signatures[FREE_BATCH]
+    except Exception as error:  # TensorFlow raises a dozen types here, KeyError and protobuf's among them.
+        raise ArtifactReadError(f"{path} is not a SavedModel of a generator: {first_line(error)}") from error
+
+    def specs(tensors):
+        return tuple(TensorSpec(name, spec.dtype.name, tuple(spec.shape[1:].as_list())) for name, spec in tensors.items())
+
+    signature = Signature(specs(function.structured_input_signature[1]), specs(function.structured_outputs))
+    signature.check_names(path)
+
+    def run(seed, _owner=loaded):  # The variables live as long as the object that was loaded.
+        outputs = function(seed=tf.constant(seed))
+        return {spec.name: np.asarray(outputs[spec.name]) for spec in signature.outputs}
+
+    return LoadedGenerator("saved_model", signature, run)
+
+
+@contextlib.contextmanager
+def quiet():
+    """Silences the converters' chatter; their errors still come as exceptions."""
+    loggers = [logging.getLogger(name) for name in ("", "tensorflow", "absl", "tf2onnx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def silent_converter():
+    """As `quiet`, and drops what a converter's C++ writes to file descriptor 2, such as the whole graph when it fails."""
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        with quiet():
+            yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+def first_line(error):
+    """The first line of an error's message, or its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

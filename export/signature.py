@@ -1,0 +1,157 @@
+"""The declared signature of an exported generator: what goes in, what comes out, the same in every format.
+
+Imports no TensorFlow: a reader of an artifact needs this file too.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from export.errors import RunFailedError, SeedError, SignatureError
+
+BATCH_AXIS = "batch"
+FREE_BATCH = "serving_default"
+SINGLE = "single"
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorSpec:
+    """One named input or output.
+
+    Attributes:
+        name: its name, in every format.
+        dtype: numpy's name of its type.
+        row_shape: its shape without the leading batch axis.
+    """
+
+    name: str
+    dtype: str
+    row_shape: tuple[int, ...]
+
+    def __str__(self):
+        return f"{self.name} {self.dtype} {[BATCH_AXIS, *self.row_shape]}"
+
+
+SEED = TensorSpec("seed", "int32", (2,))
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """Inputs and outputs of a generator, in order. Axis 0 of each is the batch and is free."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def __post_init__(self):
+        # One order everywhere, whatever order a runtime lists them in.
+        object.__setattr__(self, "outputs", tuple(sorted(self.outputs, key=lambda spec: spec.name != "sample")))
+
+    @classmethod
+    def of_outputs(cls, outputs):
+        """The signature of a generator that draws these `outputs`, a dict of arrays `[B, ...]`, from a seed."""
+        specs = (TensorSpec(name, str(np.dtype(value.dtype)), tuple(value.shape[1:])) for name, value in outputs.items())
+        signature = cls((SEED,), tuple(specs))
+        signature.check_names("the model's generate")
+        return signature
+
+    @classmethod
+    def from_dict(cls, record):
+        """Reads what `to_dict` wrote."""
+        return cls(
+            *(
+                tuple(TensorSpec(spec["name"], spec["dtype"], tuple(spec["shape"][1:])) for spec in record[side])
+                for side in ("inputs", "outputs")
+            )
+        )
+
+    def to_dict(self):
+        """The signature as JSON types, the batch axis by its name."""
+        return {
+            side: [
+                {"name": spec.name, "dtype": spec.dtype, "shape": [BATCH_AXIS, *spec.row_shape]} for spec in getattr(self, side)
+            ]
+            for side in ("inputs", "outputs")
+        }
+
+    def check_names(self, where):
+        """Raises `SignatureError` unless `where` takes a `seed` and draws `sample`, and `mean` at most beside it."""
+        taken = {(spec.name, spec.dtype) for spec in self.inputs}
+        drawn = {(spec.name, spec.dtype) for spec in self.outputs}
+        allowed = {("sample", "float32"), ("mean", "float32")}
+        if taken != {(SEED.name, SEED.dtype)} or ("sample", "float32") not in drawn or not drawn <= allowed:
+            raise SignatureError(
+                f"{where} has {self}; a generator takes seed int32 and draws sample float32 and, where the last "
+                "conditional is a distribution, mean float32: callers rely on these names"
+            )
+
+    def check_same(self, found, where):
+        """Raises `SignatureError` if the signature `found` in a written file is another than this one."""
+        if found != self:
+            raise SignatureError(f"{where} has {found}, but {self} was declared and is what callers rely on")
+
+    def __str__(self):
+        return "{} -> {}".format(", ".join(map(str, self.inputs)), ", ".join(map(str, self.outputs)))
+
+
+def check_seed(seed):
+    """Returns `seed` as int32 `[B, 2]`.
+
+    Signed integers of any width are taken if their values fit int32, since `[[7, 0]]` is int64 to numpy. uint32 is not:
+    values from 2^31 on would have to be wrapped, and a silent wrap is a different image.
+
+    Raises:
+        SeedError: what was passed, what is allowed, and why.
+    """
+    array = np.asarray(seed)
+    rule = "a seed is int32 [B, 2]: one row of two integers for each image"
+    if array.dtype.kind != "i":
+        advice = "; reinterpret unsigned bits with .view(np.int32)" if array.dtype.kind == "u" else ""
+        raise SeedError(f"seed has dtype {array.dtype}, but {rule}{advice}")
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise SeedError(f"seed has shape {list(array.shape)}, but {rule}")
+    limits = np.iinfo(np.int32)
+    if array.size and (array.min() < limits.min or array.max() > limits.max):
+        raise SeedError(
+            f"seed holds {array.min()} to {array.max()}, but {rule}, each from {limits.min} to {limits.max}: "
+            "a wider value would be cut to 32 bits and draw another image than the one asked for"
+        )
+    return np.ascontiguousarray(array, np.int32)
+
+
+class LoadedGenerator:
+    """A generator read from a file, run by that file's own runtime.
+
+    Attributes:
+        signature: its `Signature`.
+        format: `"saved_model"`, `"tflite"` or `"onnx"`.
+    """
+
+    def __init__(self, format, signature, run):
+        self.format = format
+        self.signature = signature
+        self._run = run
+
+    def generate(self, seed):
+        """Draws one image for each seed row; row i depends on `seed[i]` alone.
+
+        Args:
+            seed: integers `[B, 2]` that fit int32; B = 0 draws nothing and gives empty arrays.
+
+        Returns:
+            Dict of float32 arrays `[B, H, W, C]` in [0, 1]: `sample`, one draw from the model, and, where the last
+            conditional is a distribution, its `mean`.
+
+        Raises:
+            SeedError: the seed has another shape or type.
+            RunFailedError: the runtime gave up.
+        """
+        seed = check_seed(seed)
+        if len(seed) == 0:  # Not every runtime takes an empty batch.
+            return {spec.name: np.zeros((0, *spec.row_shape), spec.dtype) for spec in self.signature.outputs}
+        try:
+            return self._run(seed)
+        except Exception as error:  # Each runtime has error types of its own.
+            raise RunFailedError(f"{self.format}: the runtime failed to draw {len(seed)} images: {error}") from error
+
+    def __repr__(self):
+        return f"LoadedGenerator({self.format}: {self.signature})"

@@ -1,0 +1,131 @@
+"""Writes and reads `generator.tflite`: signatures `serving_default` (free batch) and `single` (batch 1), builtins only."""
+
+import re
+import tempfile
+import threading
+from pathlib import Path
+
+from export import saved_model
+from export.errors import (
+    ArtifactReadError,
+    ArtifactWriteError,
+    ConversionError,
+    OperatorError,
+    RuntimeMissingError,
+    SignatureError,
+)
+from export.signature import FREE_BATCH, SINGLE, LoadedGenerator, Signature, TensorSpec
+
+FILE = "generator.tflite"
+SIGNATURES = (FREE_BATCH, SINGLE)
+_IDENTIFIER = b"TFL3"
+_CUSTOM = 32  # BuiltinOperator.CUSTOM of the TFLite schema.
+
+
+def write(model, signature, path, quantize=None):
+    """Writes the sampler of `model` as one `.tflite` file.
+
+    Args:
+        model: has `generate(seed)` and `generator.variables`.
+        signature: the declared `Signature`.
+        path: file to write.
+        quantize: None, or a scheme of `export.quantization`.
+
+    Raises:
+        OperatorError: the sampler needs an operator that LiteRT does not have built in.
+        ConversionError: the converter failed in another way.
+        ArtifactWriteError: the file system refused.
+    """
+    import tensorflow as tf
+
+    path = Path(path)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tflite-") as scratch:
+        saved_model.write(model, signature, scratch, with_single=True)
+        converter = tf.lite.TFLiteConverter.from_saved_model(scratch, signature_keys=list(SIGNATURES))
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        try:
+            with saved_model.silent_converter():
+                content = converter.convert()
+        except Exception as error:  # The converter's own error type is not public.
+            missing = sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", str(error))))
+            if missing:
+                raise OperatorError(
+                    f"tflite: LiteRT has no builtin operator for {', '.join(missing)}; a shipped file may use builtin "
+                    "operators only, since phones and browsers carry no others"
+                ) from error
+            raise ConversionError(f"tflite: the converter failed: {error}") from error
+    if quantize is not None:
+        from export import quantization
+
+        content = quantization.quantize(content, quantize)
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise ArtifactWriteError(f"{path} could not be written: {error}") from error
+    operators(path)
+
+
+def operators(path):
+    """Names of the operators that a `.tflite` uses, sorted.
+
+    Raises:
+        OperatorError: one of them is not built in.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    model = schema.Model.GetRootAs(Path(path).read_bytes(), 0)
+    codes = [model.OperatorCodes(index) for index in range(model.OperatorCodesLength())]
+    custom = sorted({code.CustomCode().decode() for code in codes if code.BuiltinCode() == _CUSTOM})
+    if custom:
+        raise OperatorError(
+            f"tflite: {', '.join(custom)} is not an operator built into LiteRT, so stock runtimes cannot run it"
+        )
+    # Codes below 127 stand in the deprecated field too; the larger of both is the operator.
+    return sorted({names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes})
+
+
+def read(path, signature_key=FREE_BATCH):
+    """Opens a `.tflite` file in LiteRT; imports no TensorFlow.
+
+    Args:
+        path: the file.
+        signature_key: which of its signatures to run.
+
+    Raises:
+        ArtifactReadError: damaged, truncated, or not a TFLite file.
+        SignatureError: a TFLite file of something else than a generator.
+        RuntimeMissingError: `ai-edge-litert` is not installed.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise RuntimeMissingError("a .tflite file needs LiteRT: pip install ai-edge-litert") from error
+    content = Path(path).read_bytes()
+    if content[4:8] != _IDENTIFIER:
+        raise ArtifactReadError(f"{path} is not a TFLite file: bytes 4 to 8 are {content[4:8]!r}, not {_IDENTIFIER!r}")
+    try:
+        interpreter = Interpreter(model_content=content)
+        keys = list(interpreter.get_signature_list())
+        runner = interpreter.get_signature_runner(signature_key) if signature_key in keys else None
+    except (ValueError, RuntimeError) as error:
+        raise ArtifactReadError(f"{path} is damaged or truncated ({len(content)} bytes): {error}") from error
+    if runner is None:
+        raise SignatureError(f"{path} has the signatures {keys}; a generator has {FREE_BATCH!r}")
+
+    def specs(details):
+        return tuple(
+            TensorSpec(name, detail["dtype"].__name__, tuple(int(n) for n in detail["shape_signature"][1:]))
+            for name, detail in details.items()
+        )
+
+    signature = Signature(specs(runner.get_input_details()), specs(runner.get_output_details()))
+    signature.check_names(path)
+    lock = threading.Lock()  # An interpreter runs one call at a time.
+
+    def run(seed):
+        with lock:
+            outputs = runner(seed=seed)
+        return {spec.name: outputs[spec.name] for spec in signature.outputs}
+
+    return LoadedGenerator("tflite", signature, run)

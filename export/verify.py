@@ -1,0 +1,160 @@
+"""Verifies an artifact: its files are as written, every format draws the same, rows are independent, golden seeds are met."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+
+from export import golden
+from export.artifact import Artifact
+from export.compare import TOLERANCE, Difference, SampleKind, compare
+from export.errors import ArtifactNotFoundError, ArtifactReadError, DigestMismatchError, RunFailedError, SignatureError
+
+_CHUNK = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One line of a report.
+
+    Attributes:
+        name: what was checked.
+        subject: the format, or the pair of formats, that was checked.
+        ok: whether it holds.
+        detail: figures, or what is wrong.
+        differences: the `Difference` of each output, where outputs were compared.
+    """
+
+    name: str
+    subject: str
+    ok: bool
+    detail: str
+    differences: tuple[Difference, ...] = ()
+
+    def to_dict(self):
+        return {**dataclasses.asdict(self), "differences": [difference.to_dict() for difference in self.differences]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What `verify` found.
+
+    Attributes:
+        path: the artifact's folder.
+        num_seeds: how many random seeds were drawn in each format.
+        checks: all checks, in order.
+    """
+
+    path: str
+    num_seeds: int
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self):
+        """Whether every check holds."""
+        return all(check.ok for check in self.checks)
+
+    def to_dict(self):
+        """The report as JSON types."""
+        checks = [check.to_dict() for check in self.checks]
+        return {"path": self.path, "ok": self.ok, "num_seeds": self.num_seeds, "checks": checks}
+
+    def table(self):
+        """The report as text, a line for each check."""
+        rows = [(check.name, check.subject, "ok" if check.ok else "FAILED", check.detail) for check in self.checks]
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        return "\n".join(
+            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows
+        )
+
+
+def verify(path, num_seeds=256):
+    """Checks that all formats of an artifact are intact and draw the same image for the same seed.
+
+    For every format: the digests of its files; its golden seeds; a row drawn alone against the same row in a batch of 64. For
+    every pair of formats, over `num_seeds` random 64-bit seeds, the same ones in each call: the largest difference of each
+    output and the number of differing pixels, held to the rule of `export.compare`. Where a model has *binary latents*, about
+    one seed in 1e6 / (number of latents) has a latent at its threshold and may draw another image in another runtime.
+
+    A difference is reported, not raised. A file that is missing or altered is reported and not run.
+
+    Args:
+        path: the artifact's folder.
+        num_seeds: how many random seeds, at least 1.
+
+    Returns:
+        A `Report`: `.ok`, `.to_dict()`, `.table()`.
+
+    Raises:
+        ArtifactNotFoundError, ArtifactReadError, ManifestVersionError: the manifest is missing, damaged or newer.
+        RuntimeMissingError: the runtime of one of the formats is not installed.
+    """
+    if num_seeds < 1:
+        raise ValueError(f"num_seeds is {num_seeds}, but at least 1 seed must be drawn to compare anything")
+    artifact = Artifact.read(path)
+    kind = SampleKind(**artifact.manifest["sample"])
+    limits = np.iinfo(np.int32)
+    seeds = np.random.default_rng(0).integers(limits.min, limits.max, (num_seeds, 2), np.int32, endpoint=True)
+    checks, draws, tolerances = [], {}, {}
+    for format in artifact.formats:
+        generator, check = _open(artifact, format)
+        checks.append(check)
+        if generator is None:
+            continue
+        tolerances[format] = _tolerance(artifact, format)
+        try:
+            drawn = _draw(generator, seeds)
+            checks.append(_check_rows(generator, seeds, drawn, kind))
+            checks.append(_check_golden(generator, artifact.manifest["golden"]["seeds"], kind, tolerances[format]))
+            draws[format] = drawn
+        except RunFailedError as error:
+            checks.append(Check("runs", format, False, str(error)))
+    for first, second in itertools.combinations(draws, 2):
+        tolerance = max(tolerances[first], tolerances[second])
+        checks.append(_compared("formats agree", f"{first}, {second}", seeds, draws[first], draws[second], kind, tolerance))
+    return Report(str(artifact.path), num_seeds, tuple(checks))
+
+
+def _open(artifact, format):
+    try:
+        generator = artifact.load(format)
+    except (DigestMismatchError, ArtifactNotFoundError, ArtifactReadError, SignatureError) as error:
+        return None, Check("files intact", format, False, str(error))
+    record = artifact.manifest["formats"][format]
+    return generator, Check("files intact", format, True, f"{record['bytes']} bytes, sha256 {record['sha256'][:12]}...")
+
+
+def _tolerance(artifact, format):
+    quantization = artifact.manifest["formats"][format].get("quantization")
+    return quantization["tolerance"] if quantization else TOLERANCE
+
+
+def _draw(generator, seeds):
+    chunks = [generator.generate(seeds[start : start + _CHUNK]) for start in range(0, len(seeds), _CHUNK)]
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def _check_rows(generator, seeds, drawn, kind):
+    batch = np.resize(seeds, (_CHUNK, 2))
+    together = drawn if len(seeds) >= _CHUNK else generator.generate(batch)
+    rows = (0, 31, 63)
+    alone = [generator.generate(batch[row : row + 1]) for row in rows]
+    alone = {name: np.concatenate([one[name] for one in alone]) for name in alone[0]}
+    together = {name: value[list(rows)] for name, value in together.items()}
+    name = f"a row alone, in a batch of {_CHUNK}"
+    return _compared(name, generator.format, batch[list(rows)], together, alone, kind, TOLERANCE)
+
+
+def _check_golden(generator, records, kind, tolerance):
+    wrong = []
+    for record in records:
+        drawn = generator.generate(np.array([record["seed"]]))
+        wrong += [f"seed {record['seed']}: {problem}" for problem in golden.problems(record, drawn, kind, tolerance)]
+    return Check(
+        "golden seeds", generator.format, not wrong, "; ".join(wrong) or f"{len(records)} of {len(records)} as recorded"
+    )
+
+
+def _compared(name, subject, seeds, reference, other, kind, tolerance):
+    differences = tuple(compare(seeds, reference, other, kind, tolerance))
+    return Check(name, subject, all(one.ok for one in differences), "; ".join(map(str, differences)), differences)

@@ -1,0 +1,78 @@
+"""The model card says what the manifest says, and its code runs."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import export
+from export import card
+
+
+@pytest.fixture(scope="module")
+def text(shared_artifact):
+    return (shared_artifact.path / "README.md").read_text(encoding="utf-8")
+
+
+def test_it_has_the_picture_the_training_the_figures_and_the_limits(text, shared_artifact):
+    assert text.startswith("# vae-tiny\n") and "![samples](samples.png)" in text
+    assert "| optimizer.name | adam |" in text and "| data | digits |" in text
+    assert shared_artifact.manifest["recipe_sha256"] in text
+    assert "| log_likelihood | -44.4 ± 0.25 nats | 5000 importance samples |" in text
+    assert "| parameters | 1234 | not recorded |" in text
+    assert "## Limits" in text
+    for record in shared_artifact.manifest["formats"].values():
+        assert record["file"] in text and record["sha256"][:16] in text
+
+
+def test_its_python_runs_and_draws_the_same(text, shared_artifact):
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 4  # TensorFlow, LiteRT, ONNX Runtime, this project.
+    program = "results = []\n" + "".join(f"{block}\nresults.append(images)\n" for block in blocks)
+    program += "import numpy\nassert all(numpy.array_equal(one, results[0]) for one in results)\nprint(results[0].shape)\n"
+    environment = {**os.environ, "PYTHONPATH": str(Path(export.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=shared_artifact.path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "(2, 8, 8, 1)"
+
+
+def test_its_request_is_json(text):
+    import json
+
+    request = json.loads(re.search(r"curl -d '(.*?)'", text).group(1))
+    assert request == {"inputs": {"seed": [[7, 0], [7, 1]]}}
+
+
+def test_only_the_formats_that_are_there(model, tmp_path):
+    export.export_generator(model, tmp_path / "bare", formats="onnx")
+    text = (tmp_path / "bare/README.md").read_text()
+    assert "LiteRT" not in text.split("## Limits")[0].split("## How to run it")[1] and "Not evaluated" in text
+    assert "Not recorded" in text and 'format="onnx"' in text
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (2, "L")])
+def test_picture(channels, mode):
+    sample = np.zeros((64, 5, 4, channels), np.float32)
+    image = card.picture({"sample": sample, "mean": sample + 0.5})
+    assert image.mode == mode and isinstance(image, Image.Image)
+    scale = 14  # 4 pixels become at least 56; the last line of a block is white.
+    top, bottom = image.getpixel((0, 0)), image.getpixel((0, image.height - scale - 1))
+    assert np.max(top) == 0 and np.max(bottom) == 128
+
+
+def test_picture_of_few_samples_without_mean():
+    assert card.picture({"sample": np.ones((1, 28, 28, 1))}).mode == "L"
+
+
+def test_a_protocol_that_all_figures_share_stands_once(shared_artifact):
+    protocol = {"split": "test", "images": 100, "data_sha256": "abc", "binarization_seed": None}
+    figure = {"value": -1.5, "standard_error": 0.5, "protocol": protocol}
+    text = card.text({**shared_artifact.manifest, "evaluation": {"elbo": figure, "log_likelihood": figure}})
+    assert "| elbo | -1.5 ± 0.5 |" in text and text.count("Protocol: split: test; images: 100.") == 1 and "abc" not in text

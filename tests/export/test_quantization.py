@@ -1,0 +1,69 @@
+"""Quantised weights: a smaller file, the same latents for a seed, and an error that is measured and recorded."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import export
+from export import quantization
+from keras_gen.noise import CounterNoise
+
+pytest.importorskip("ai_edge_quantizer", reason="ai-edge-quantizer is in requirements.txt but is not installed")
+
+
+@pytest.fixture(scope="module")
+def latents_and_mean(sampler):
+    """Shows its latents as `sample`, and as `mean` what a layer with weights makes of them."""
+    keras.utils.set_random_seed(1)
+    layer = keras.layers.Dense(1024)
+    layer.build((None, 1024))
+
+    def generate(seed):
+        z = CounterNoise(seed).normal((1024,))
+        shape = (-1, 32, 32, 1)
+        return {"sample": tf.reshape(tf.sigmoid(z), shape), "mean": tf.reshape(tf.sigmoid(layer(z)), shape)}
+
+    model = sampler(generate, layer.variables)
+    model.data_shape = (32, 32, 1)
+    return model
+
+
+@pytest.fixture(scope="module")
+def plain(latents_and_mean, tmp_path_factory):
+    return export.export_generator(latents_and_mean, tmp_path_factory.mktemp("plain") / "float32", formats="tflite")
+
+
+@pytest.mark.parametrize(("scheme", "size", "error"), [("float16", 0.55, 1e-3), ("int8", 0.30, 5e-3)])
+def test_weights_shrink_and_latents_stay(latents_and_mean, plain, seeds, tmp_path, scheme, size, error):
+    artifact = export.export_generator(latents_and_mean, tmp_path / scheme, quantize=scheme)
+    assert artifact.manifest["formats"]["tflite"]["bytes"] < size * plain.manifest["formats"]["tflite"]["bytes"]
+    before, after = plain.load("tflite").generate(seeds), artifact.load("tflite").generate(seeds)
+    assert before["sample"].tobytes() == after["sample"].tobytes()
+    assert 0 < np.abs(before["mean"] - after["mean"]).max() < error
+    record = artifact.manifest["formats"]["tflite"]["quantization"]
+    assert record["scheme"] == scheme and record["tolerance"] == quantization.TOLERANCES[scheme]
+    measured = {difference["output"]: difference["largest"] for difference in record["differences"]}
+    assert measured["sample"] <= 1e-5 and 0 < measured["mean"] < error
+    assert "quantization" not in artifact.manifest["formats"]["onnx"]
+    report = export.verify(artifact.path, num_seeds=64)
+    assert report.ok, report.table()
+    allowed = {check.subject: check.differences[1].tolerance for check in report.checks if check.name == "formats agree"}
+    assert allowed["onnx, saved_model"] == 1e-5 and allowed["onnx, tflite"] == record["tolerance"]
+    assert f"{scheme} weights; largest difference over 64 seeds" in (artifact.path / "README.md").read_text()
+
+
+def test_an_error_above_the_stated_one_is_refused(latents_and_mean, tmp_path, monkeypatch):
+    monkeypatch.setitem(quantization.TOLERANCES, "int8", 1e-5)
+    with pytest.raises(export.ExportMismatchError, match="tflite.*mean: largest difference"):
+        export.export_generator(latents_and_mean, tmp_path / "int8", formats="tflite", quantize="int8")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_the_quantizer(latents_and_mean, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
+    with pytest.raises(export.RuntimeMissingError, match="pip install ai-edge-quantizer"):
+        export.export_generator(latents_and_mean, tmp_path / "int8", formats="tflite", quantize="int8")
+    assert not list(tmp_path.iterdir())
