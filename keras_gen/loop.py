@@ -1,46 +1,323 @@
-"""Step functions: what `fit` and `evaluate` call, one compiled program under every distribution strategy."""
+"""The training loop on the device: many steps in one compiled program.
+
+`fit` of a small model in stock Keras spends most of its time outside the arithmetic: Python, dispatch and input for each
+step. Here a program takes a group of stacked batches and runs `train_step` on one after the other, so that Python is met
+once a group. The steps are the same, in the same order, with the same noise.
+"""
+
+import contextlib
+import math
 
 import keras
 import tensorflow as tf
 
+from keras_gen import feed
 
-class StepFunctions:
-    """Mixed into a `keras.Model` before it: builds the functions that run `train_step` and `test_step` on an iterator.
+#: Keras's own callbacks with batch-level hooks that read no more than how far the epoch has come.
+_CONTENT_WITH_GROUPS = (keras.callbacks.History, keras.callbacks.ProgbarLogger)
+_STEP_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
 
-    Keras's own cannot be used under `MultiWorkerMirroredStrategy`: it averages the logs, scalars, over an axis 0 that they
-    lack, and builds the model from a batch of one replica's values.
+
+class DeviceLoop:
+    """Mixed into a `keras.Model` before it: overrides `fit`, `evaluate` and what makes their step functions.
+
+    Groups are used where they are the same computation: on one replica, not eagerly, with data that can be stacked, and
+    while no callback needs to see each step. Otherwise each step is a call, as in Keras.
+
+    Keras's own step functions cannot be used under `MultiWorkerMirroredStrategy`: they average the logs, scalars, over an
+    axis 0 that those lack, and build the model from a batch of one replica's values.
     """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._loop = _LoopState()
+
+    def forget_programs(self):
+        """Drops all compiled programs; to be called when what a step does has changed."""
+        self._loop.programs.clear()
+        self.train_function = self.test_function = None
+
+    def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
+        """As `keras.Model.fit`, with all its arguments.
+
+        `x`: images float `[N, H, W, C]` in [0, 1], a `tf.data.Dataset` of batches of them, or any other data that Keras
+        takes. Arrays are shuffled in an order that is a function of the model's seed and of the steps it has taken.
+        """
+        validation_split = kwargs.pop("validation_split", 0.0)
+        if validation_split and kwargs.get("validation_data") is None and _is_array(x):
+            kept = math.floor(len(x) * (1.0 - validation_split))
+            parts = [x, y, kwargs.get("sample_weight")]
+            kwargs["validation_data"] = tuple(part if part is None else part[kept:] for part in parts)
+            x, y, kwargs["sample_weight"] = (part if part is None else part[:kept] for part in parts)
+        self.check_input(x, "x")
+        validation_data = kwargs.get("validation_data")
+        if validation_data is not None:
+            self.check_input(validation_data, "validation_data")
+
+        limit = self._steps_a_call(callbacks, _STEP_HOOKS)
+        order = self.order if kwargs.get("shuffle", True) else None
+        data = (x, y, kwargs.get("sample_weight"))
+        train = None if kwargs.get("class_weight") else self._feed(data, batch_size, kwargs.get("steps_per_epoch"), limit, order)
+        test = None
+        if train is not None:
+            x, y, kwargs["sample_weight"] = train.dataset, None, None
+            kwargs["steps_per_epoch"] = train.steps
+            callbacks = _ExactSteps(self, callbacks, verbose, epochs=epochs, steps=train.steps)
+            if validation_data is not None:
+                data = keras.utils.unpack_x_y_sample_weight(validation_data)
+                val_batch_size = kwargs.get("validation_batch_size") or batch_size
+                test = self._feed(data, val_batch_size, kwargs.get("validation_steps"), limit)
+            if test is not None:
+                kwargs["validation_data"], kwargs["validation_steps"] = test.dataset, test.steps
+        if isinstance(x, tf.data.Dataset):
+            x = feed.without_autotuning(x)
+            kwargs["shuffle"] = False  # Keras warns that it ignores its own default
+        with self._in_groups(limit, train, test):
+            return super().fit(
+                x, y, None if train else batch_size, epochs, verbose, callbacks, validation_split=validation_split, **kwargs
+            )
+
+    def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, steps=None, **kwargs):
+        """As `keras.Model.evaluate`, for the same kinds of `x` as `fit`."""
+        if kwargs.get("_use_cached_eval_dataset"):  # called by `fit`, which has prepared the data
+            return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, **kwargs)
+        self.check_input(x, "x")
+        limit = self._steps_a_call(kwargs.get("callbacks"), ("on_test_batch_begin", "on_test_batch_end"))
+        test = self._feed((x, y, sample_weight), batch_size, steps, limit)
+        if test is not None:
+            x, y, sample_weight, steps, batch_size = test.dataset, None, None, test.steps, None
+            kwargs["callbacks"] = _ExactSteps(self, kwargs.get("callbacks"), verbose, epochs=1, steps=steps, history=False)
+        elif isinstance(x, tf.data.Dataset):
+            x = feed.without_autotuning(x)
+        with self._in_groups(limit, None, test):
+            return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, **kwargs)
+
+    def make_train_function(self, force=False):
+        self.train_function = self._function("train")
+
+    def make_test_function(self, force=False):
+        self.test_function = self._function("test")
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Does nothing: models are built by their constructors."""
 
-    def make_train_function(self, force=False):
-        if self.train_function is None or force:
-            self.train_function = self._step_function(self.train_step)
+    # What is fed, and how many steps a call takes.
 
-    def make_test_function(self, force=False):
-        if self.test_function is None or force:
-            self.test_function = self._step_function(self.test_step)
+    def _steps_a_call(self, callbacks, hooks):
+        """The most steps that a call may take: one where each must be seen."""
+        if not self.loops_on_device:
+            return self.steps_per_execution
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            return 1
+        if any(_needs_each_step(callback, hooks) for callback in keras.tree.flatten(callbacks or [])):
+            return 1
+        return feed.GROUP_STEPS if self.steps_per_execution == 1 else self.steps_per_execution
 
-    def _step_function(self, step):
-        strategy = self.distribute_strategy
+    def _feed(self, data, batch_size, steps, limit, order=None):
+        """The feed of `data`, a triple (x, y, sample_weight); None for what Keras is to feed, a batch at a time.
 
-        def run(data):
-            logs = strategy.run(step, args=(data,))
-            if strategy.num_replicas_in_sync == 1:
-                return logs
-            return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
+        Arrays are fed from here also where each step is a call, so that their order does not depend on who watches.
+        """
+        x = data[0]
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            return None
+        if isinstance(x, tf.data.Dataset):
+            return feed.from_dataset(x, steps, limit) if limit > 1 else None
+        if not _is_array(x) or any(part is not None and not _is_array(part) for part in data):
+            return None
+        arrays = tuple(tf.zeros(len(x)) if part is None else part for part in data)
+        arrays = x if data[1] is None and data[2] is None else arrays
+        made = feed.from_arrays(arrays, batch_size or 32, order, limit)
+        return made if steps is None else made._replace(steps=steps)
 
-        if not self.run_eagerly:
-            run = tf.function(run, reduce_retracing=True, jit_compile=self.jit_compile or None)
+    @contextlib.contextmanager
+    def _in_groups(self, limit, train, test):
+        """While Keras's `fit` or `evaluate` runs: its iterators give groups, a call of its step functions takes `limit` steps."""
+        before = self._loop.progress, self.steps_per_execution, self.train_function, self.test_function
+        self._loop.progress = {"train": train and _Progress(train), "test": test and _Progress(test)}
+        sizes = [each.group_steps for each in (train, test) if each]
+        if sizes:
+            self.steps_per_execution = min(limit, sizes[0])
+        try:
+            yield
+        finally:
+            self._loop.progress, self.steps_per_execution, self.train_function, self.test_function = before
 
-        def function(iterator):
-            for _ in range(self.steps_per_execution):
-                logs = run(keras.tree.map_structure(_drop_optionals, next(iterator)))
+    # The functions that Keras calls.
+
+    def _function(self, kind):
+        progress = self._loop.progress[kind]
+        steps = self.steps_per_execution
+
+        def one_by_one(iterator):
+            logs = None
+            for _ in range(steps):
+                try:
+                    data = next(iterator)
+                except StopIteration:
+                    if logs is None:
+                        raise
+                    break
+                logs = self._program(kind, "step")(keras.tree.map_structure(_without_optional, data))
             return logs
 
-        return function
+        def in_groups(iterator):
+            logs, wanted = None, progress.wanted(steps)
+            while wanted > 0:
+                try:
+                    group, first, count, size = progress.take(iterator, wanted if self.loops_on_device else 1)
+                except StopIteration:
+                    if logs is None:
+                        raise
+                    break
+                if size is None and self.loops_on_device:
+                    logs = self._program(kind, "group")(group, tf.constant(first), tf.constant(first + count))
+                else:
+                    short = keras.tree.map_structure(lambda tensor: tensor[first, :size], group)  # noqa: B023
+                    logs = self._program(kind, "step")(short)
+                progress.taken += count
+                wanted -= count
+            return logs
+
+        return one_by_one if progress is None else in_groups
+
+    def _program(self, kind, form):
+        """The compiled program that takes one batch ("step") or a range of a group's batches ("group")."""
+        programs = self._loop.programs
+        if (kind, form) not in programs:
+            step = {"train": self.train_step, "test": self.test_step}[kind]
+            strategy = self.distribute_strategy
+
+            def one_step(data):
+                logs = strategy.run(step, args=(data,))
+                if strategy.num_replicas_in_sync == 1:
+                    return logs
+                return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
+
+            def many_steps(group, first, stop):
+                def body(index):
+                    step(keras.tree.map_structure(lambda tensor: tensor[index], group))
+                    return index + 1
+
+                tf.while_loop(lambda index: index < stop, body, [first], parallel_iterations=1)
+                return self.get_metrics_result()
+
+            program = one_step if form == "step" else many_steps
+            if not self.run_eagerly:
+                # A group's odd batch runs once an epoch: plain TensorFlow spares it a compilation.
+                jit = self.jit_compile and (form == "group" or not self._loop.progress[kind])
+                program = tf.function(program, reduce_retracing=form == "step", jit_compile=jit or None)
+            programs[kind, form] = program
+        return programs[kind, form]
 
 
-def _drop_optionals(value):
+class _LoopState:
+    """What the loop keeps on a model, out of sight of Keras's tracking of attributes.
+
+    Attributes:
+        programs: (kind, form) to compiled program.
+        progress: "train" and "test" to the `_Progress` of the `fit` or `evaluate` under way; None where steps are single.
+    """
+
+    def __init__(self):
+        self.programs = {}
+        self.progress = {"train": None, "test": None}
+
+
+class _Progress:
+    """Where a run of groups stands within its epoch, and what is left of the last group.
+
+    Attributes:
+        taken: steps taken in this epoch.
+    """
+
+    def __init__(self, feed_):
+        self._epoch_steps = feed_.steps
+        self._group_steps = feed_.group_steps
+        self._iterator = self._left = None
+        self.taken = 0
+
+    def start_epoch(self):
+        self.taken = 0
+
+    def wanted(self, steps):
+        """Steps to take now: at most `steps`, and no more than the epoch has left."""
+        return steps if self._epoch_steps is None else min(steps, self._epoch_steps - self.taken)
+
+    def take(self, iterator, wanted):
+        """The next steps from a group: (group, index of the first, count, None), or one short batch with its size last."""
+        if iterator is not self._iterator:
+            self._iterator, self._left = iterator, None
+        if self._left is None:
+            group, sizes = next(iterator)
+            self._left = (_padded(group, self._group_steps), sizes.numpy(), 0)
+        group, sizes, first = self._left
+        batch = keras.tree.flatten(group)[0].shape[1]
+        alone = len(sizes) == 1 and self._group_steps > 1
+        if sizes[first] < batch or alone:
+            count, size = 1, int(sizes[first])
+        else:
+            full = next((index for index in range(first, len(sizes)) if sizes[index] < batch), len(sizes))
+            count, size = min(full - first, wanted), None
+        self._left = (group, sizes, first + count) if first + count < len(sizes) else None
+        return group, first, count, size
+
+
+class _ExactSteps(keras.callbacks.CallbackList):
+    """Tells callbacks the index of the last step that a group took, also where the epoch ends within what Keras counts."""
+
+    def __init__(self, model, callbacks, verbose, steps, epochs, history=True):
+        super().__init__(
+            callbacks,
+            add_history=history,
+            add_progbar=verbose != 0,
+            model=model,
+            verbose=verbose,
+            epochs=epochs,
+            steps=steps,
+        )
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model._loop.progress["train"].start_epoch()
+        super().on_epoch_begin(epoch, logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(self.model._loop.progress["train"].taken - 1, logs)
+
+    def on_test_begin(self, logs=None):
+        if self.model._loop.progress["test"]:
+            self.model._loop.progress["test"].start_epoch()
+        super().on_test_begin(logs)
+
+    def on_test_batch_end(self, batch, logs=None):
+        progress = self.model._loop.progress["test"]
+        super().on_test_batch_end(progress.taken - 1 if progress else batch, logs)
+
+
+def _needs_each_step(callback, hooks):
+    if isinstance(callback, _CONTENT_WITH_GROUPS):
+        return False
+    if isinstance(callback, keras.callbacks.ModelCheckpoint | keras.callbacks.BackupAndRestore):
+        return callback.save_freq != "epoch"
+    if isinstance(callback, keras.callbacks.TensorBoard):
+        return callback.update_freq != "epoch" or callback._should_trace or callback.write_steps_per_second
+    base = keras.callbacks.Callback
+    return any(getattr(getattr(callback, hook), "__func__", None) is not getattr(base, hook) for hook in hooks)
+
+
+def _is_array(value):
+    return hasattr(value, "dtype") and hasattr(value, "shape") and not isinstance(value, tf.data.Dataset)
+
+
+def _padded(group, steps):
+    """The group with as many steps as a full one, so that one compiled program serves all."""
+
+    def pad(tensor):
+        missing = steps - tensor.shape[0]
+        return tensor if missing <= 0 else tf.pad(tensor, [(0, missing)] + [(0, 0)] * (len(tensor.shape) - 1))
+
+    return group if keras.tree.flatten(group)[0].shape[0] == 1 else keras.tree.map_structure(pad, group)
+
+
+def _without_optional(value):
     return None if isinstance(value, tf.experimental.Optional) else value

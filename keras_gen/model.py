@@ -7,15 +7,19 @@ import numpy as np
 import tensorflow as tf
 
 from keras_gen import images as images_module
-from keras_gen.loop import StepFunctions
+from keras_gen.loop import DeviceLoop
 from keras_gen.noise import CounterNoise, fold_in
 
+# What all convolutions are, transposed and separable ones too.
+_CONVOLUTIONS = tuple(
+    getattr(keras.layers, name) for name in dir(keras.layers) if "Conv" in name and not name.startswith("ConvLSTM")
+)
 _INT32 = np.iinfo(np.int32)
 # What a key is used for: each use has its own noise.
-_TRAIN, _TEST = 0, 1
+_TRAIN, _TEST, _ORDER = 0, 1, 2
 
 
-class GenerativeModel(StepFunctions, keras.Model):
+class GenerativeModel(DeviceLoop, keras.Model):
     """A trainable generator of images, used like any Keras model: compile, fit, evaluate, save; and `generate`, `sample`.
 
     A subclass builds all its weights in its constructor, sets `generator`, and says in `step` what is minimised.
@@ -112,7 +116,11 @@ class GenerativeModel(StepFunctions, keras.Model):
         Args:
             optimizer: Keras optimizer, or its name.
             objective: of `keras_gen.objectives`; None for the family's usual one.
-            run_eagerly, jit_compile, steps_per_execution, auto_scale_loss: as in `keras.Model.compile`.
+            jit_compile: "auto": many steps run in one program on the device, compiled by XLA where that is the faster: on
+                accelerators, and on a CPU for networks without convolutions. True: by XLA always. False: Keras's own way, one
+                call a step.
+            steps_per_execution: steps of a program at the most; 1 leaves the choice to the loop.
+            run_eagerly, auto_scale_loss: as in `keras.Model.compile`.
 
         Raises:
             ValueError: an objective whose gradient is not valid for this model's latents.
@@ -125,19 +133,38 @@ class GenerativeModel(StepFunctions, keras.Model):
                 "a bound on the likelihood."
             )
         objective.check(self)
+        self._jit_setting = jit_compile
         with self.distribute_strategy.scope():
             super().compile(
                 optimizer=optimizer,
                 run_eagerly=run_eagerly,
-                jit_compile=jit_compile,
+                jit_compile=self._prefers_xla() and not run_eagerly if jit_compile == "auto" else jit_compile,
                 steps_per_execution=steps_per_execution,
                 auto_scale_loss=auto_scale_loss,
             )
             self.objective = objective
             # Built here, in the strategy's scope: a step function may not create variables.
             self.optimizer.build(self.trainable_variables)
+            self.forget_programs()
             self._figures = [keras.metrics.Mean(name=name) for name in objective.figure_names]
             self._step_metrics = self.step_metrics()
+
+    @property
+    def loops_on_device(self):
+        """Whether `fit` may run many steps in one program."""
+        return self._jit_setting is not False and not self.run_eagerly and self.distribute_strategy.num_replicas_in_sync == 1
+
+    def _prefers_xla(self):
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            return False
+        if any(device.device_type in ("GPU", "TPU") for device in tf.config.list_logical_devices()):
+            return True
+        # oneDNN's convolutions are faster than XLA's on a CPU.
+        return not any(isinstance(layer, _CONVOLUTIONS) for layer in self._flatten_layers())
+
+    def order(self):
+        """What keys the order in which `fit` visits arrays: the seed, int32 `[2]`, and the steps taken so far."""
+        return self._key(_ORDER), self._noise_state.value[2]
 
     def get_compile_config(self):
         if not self.compiled:
@@ -146,7 +173,7 @@ class GenerativeModel(StepFunctions, keras.Model):
             "optimizer": self.optimizer,
             "objective": self.objective,
             "run_eagerly": self.run_eagerly,
-            "jit_compile": self.jit_compile,
+            "jit_compile": self._jit_setting,
             "steps_per_execution": self.steps_per_execution,
         }
         return keras.saving.serialize_keras_object(config)
@@ -154,23 +181,8 @@ class GenerativeModel(StepFunctions, keras.Model):
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
-        """As `keras.Model.fit`. `x`: images float `[N, H, W, C]` in [0, 1], or a `tf.data.Dataset` of batches of them."""
-        validation_data = kwargs.get("validation_data")
-        if validation_data is not None:
-            self._check_input(validation_data, "validation_data")
-        self._check_input(x, "x")
-        if isinstance(x, tf.data.Dataset):
-            kwargs.setdefault("shuffle", False)  # Keras warns that it ignores its own default
-        return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
-
-    def evaluate(self, x=None, y=None, **kwargs):
-        """As `keras.Model.evaluate`, for the same kinds of `x` as `fit`."""
-        if not kwargs.get("_use_cached_eval_dataset"):
-            self._check_input(x, "x")
-        return super().evaluate(x, y, **kwargs)
-
-    def _check_input(self, data, source):
+    def check_input(self, data, source):
+        """Checks what `fit` or `evaluate` was given: arrays whole, a `tf.data.Dataset` by its shapes and its first batch."""
         if isinstance(data, tf.data.Dataset):
             spec = keras.tree.flatten(data.element_spec)[0]
             images_module.check_shape_and_dtype(spec.shape, spec.dtype, self.data_shape, f"batches of {source}")
@@ -212,7 +224,8 @@ class GenerativeModel(StepFunctions, keras.Model):
         return self.get_metrics_result()
 
     def _key(self, use):
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        context = tf.distribute.get_replica_context()
+        replica = context.replica_id_in_sync_group if context else 0
         return fold_in(fold_in(tf.cast(self._noise_state.value[:2], tf.int32), use), replica)
 
     def _next_seed(self):

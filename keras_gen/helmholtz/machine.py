@@ -132,7 +132,7 @@ class HelmholtzMachine(GenerativeModel):
                 )
             if takes_grey != self._takes_grey:
                 self._takes_grey = takes_grey
-                self.train_function = self.test_function = None
+                self.forget_programs()
         if isinstance(self.data_conditional, conditionals.DiscretizedLogistic):
             levels = self.data_conditional.levels
             scaled = np.asarray(values, np.float64) * (levels - 1)

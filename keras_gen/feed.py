@@ -1,0 +1,120 @@
+"""From what `fit` is given to stacked batches: groups of steps that one program runs without coming back to Python."""
+
+import math
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from keras_gen.noise import fold_in
+
+#: Bytes of a group at the most. Two are in memory: one in use, one prefetched.
+GROUP_BYTES = 2**26
+#: Steps of a group at the most: a fraction of a second, after which the progress bar moves.
+GROUP_STEPS = 128
+
+
+class Feed(NamedTuple):
+    """A stream of groups of batches.
+
+    Attributes:
+        dataset: `tf.data.Dataset` of pairs (group, sizes). Tensors of a group have shape `[n, B, ...]`: the batches of n steps.
+            `sizes`, int32 `[n]`, says how many rows of each are images; the rest is padding.
+        steps: steps an epoch; None where the data do not say.
+        group_steps: steps of a full group.
+    """
+
+    dataset: Any
+    steps: int | None
+    group_steps: int
+
+
+def from_arrays(arrays, batch_size, order=None, limit=GROUP_STEPS):
+    """Groups of batches of arrays, epoch after epoch without end; the last batch of an epoch takes what is left.
+
+    Args:
+        arrays: nested structure of arrays of equal length, as `train_step` takes it.
+        batch_size: images a step.
+        order: called when iteration starts, returns a seed, int32 `[2]`, and the steps taken before. Each epoch visits the
+            images in the permutation whose key is the seed and the steps taken when it starts, so that training goes on as
+            if it had not stopped. None: the images in their own order.
+        limit: steps of a group at the most.
+
+    Returns:
+        `Feed`.
+    """
+    tensors = keras.tree.map_structure(tf.convert_to_tensor, arrays)
+    flat = keras.tree.flatten(tensors)
+    count = int(flat[0].shape[0])
+    full, left = divmod(count, batch_size)
+    row_bytes = sum(tensor.shape[1:].num_elements() * tensor.dtype.size for tensor in flat)
+    size = _group_steps(batch_size * row_bytes, max(1, full), limit)
+    # Rows [start, stop) of each group of an epoch: full batches, then the short batch alone.
+    bounds = [(start, min(start + size, full)) for start in range(0, full, size)]
+    rows = [(start * batch_size, stop * batch_size) for start, stop in bounds] + [(full * batch_size, count)] * (left > 0)
+    rows = tf.constant(rows)
+
+    def epoch(number, seed, steps_before):
+        visited = tf.range(count)
+        if order is not None:
+            key = fold_in(seed, steps_before + number * (full + (left > 0)))
+            visited = tf.random.experimental.stateless_shuffle(visited, key, alg="philox")
+
+        def group(start_and_stop):
+            indices = visited[start_and_stop[0] : start_and_stop[1]]
+            indices = tf.reshape(indices, (-1, tf.minimum(batch_size, tf.size(indices))))
+            stacked = keras.tree.map_structure(lambda tensor: tf.gather(tensor, indices), tensors)
+            return stacked, tf.fill([tf.shape(indices)[0]], tf.shape(indices)[1])
+
+        return tf.data.Dataset.from_tensor_slices(rows).map(group)
+
+    start = tf.data.Dataset.from_tensors(0).map(lambda _: order() if order else (tf.zeros(2, tf.int32), tf.constant(0, tf.int64)))
+    dataset = start.flat_map(lambda *key: tf.data.Dataset.counter().flat_map(lambda number: epoch(number, *key))).prefetch(1)
+    return Feed(without_autotuning(dataset), full + (left > 0), size)
+
+
+def from_dataset(dataset, steps=None, limit=GROUP_STEPS):
+    """Groups of the batches of a `tf.data.Dataset`.
+
+    Args:
+        dataset: batches as `train_step` takes them.
+        steps: steps an epoch; None for one pass over the data.
+        limit: steps of a group at the most.
+
+    Returns:
+        `Feed`; None for what cannot be stacked: ragged or sparse batches, and finite datasets that `steps` does not divide,
+        whose last epoch is cut short with a warning by Keras.
+    """
+    cardinality = int(dataset.cardinality())
+    specs = keras.tree.flatten(dataset.element_spec)
+    if any(not isinstance(spec, tf.TensorSpec) or not spec.shape.rank for spec in specs):
+        return None
+    if steps is not None and (cardinality == tf.data.UNKNOWN_CARDINALITY or cardinality >= 0 and cardinality % steps):
+        return None
+    per_epoch = steps if steps is not None else cardinality if cardinality >= 0 else None
+    # A row of unknown size is taken for an image of 64 KB.
+    rows = [spec.shape[1:].num_elements() or 2**16 // spec.dtype.size for spec in specs]
+    row_bytes = sum(row * spec.dtype.size for row, spec in zip(rows, specs, strict=True))
+    size = _group_steps((specs[0].shape[0] or 128) * row_bytes, per_epoch, limit)
+
+    def with_size(*batch):
+        batch = batch[0] if len(batch) == 1 else batch
+        return batch, tf.shape(keras.tree.flatten(batch)[0])[0]
+
+    grouped = dataset.map(with_size).padded_batch(size)
+    if cardinality >= 0:
+        grouped = grouped.repeat()
+    return Feed(without_autotuning(grouped.prefetch(1)), per_epoch, size)
+
+
+def _group_steps(batch_bytes, steps, limit):
+    """Steps of a group: what fits into `GROUP_BYTES`, at most `limit`, so that an epoch's groups are nearly equal."""
+    most = max(1, min(limit, GROUP_BYTES // max(1, batch_bytes)))
+    return most if steps is None else math.ceil(steps / math.ceil(steps / most))
+
+
+def without_autotuning(dataset):
+    """The same dataset without tf.data's autotuner: joining its thread makes `fit` seem to hang for seconds at its end."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)

@@ -1,0 +1,335 @@
+"""The device loop does what Keras's own loop does: same seed, same history; every callback sees what it should."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_gen as kg
+from keras_gen import feed
+
+IMAGES = (np.random.default_rng(0).random((215, 6, 6, 1)) < 0.3).astype(np.float32)
+STEPS = 11  # of 20 images, the last of 15
+
+
+def model(jit_compile="auto", **kwargs):
+    keras.utils.set_random_seed(0)
+    made = kg.VAE((6, 6, 1), seed=0, **{"latent_dim": 2, "hidden_units": (), **kwargs})
+    made.compile(optimizer=keras.optimizers.Adam(3e-3), jit_compile=jit_compile)
+    return made
+
+
+def fit(made, x=IMAGES, **kwargs):
+    batch_size = None if isinstance(x, tf.data.Dataset) else 20
+    arguments = {"epochs": 3, "verbose": 0, "shuffle": False, "batch_size": batch_size, **kwargs}
+    return made.fit(x, **arguments).history
+
+
+class Steps(keras.callbacks.Callback):
+    """Records what a batch-level callback of a user sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.begins, self.ends, self.taken = [], [], []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.begins.append(batch)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.ends.append(batch)
+        self.taken.append(int(self.model._noise_state.numpy()[2]))
+
+
+@pytest.fixture(scope="module")
+def stock():
+    """The history of Keras's own loop, one call a step."""
+    return fit(model(jit_compile=False), validation_data=IMAGES[:50])
+
+
+def assert_same(history, other, names=None):
+    for name in names or other:
+        np.testing.assert_allclose(history[name], other[name], rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_the_same_history_as_keras_over_a_hundred_steps():
+    loop, plain = fit(model(), epochs=10), fit(model(jit_compile=False), epochs=10)
+    assert_same(loop, plain)
+
+
+def test_validation_and_the_short_last_batch(stock):
+    made = model()
+    assert_same(fit(made, validation_data=IMAGES[:50]), stock)
+    assert int(made._noise_state.numpy()[2]) == 3 * STEPS
+
+
+def test_a_convolutional_model_loops_without_xla():
+    histories = []
+    for jit_compile in ("auto", False):
+        made = model(jit_compile, hidden_units=(4,), encoder="convolutional", decoder="convolutional", activation="elu")
+        histories.append(fit(made))
+        assert not made.jit_compile
+    assert_same(*histories)
+
+
+DATASETS = {
+    "finite": lambda data: (data, {}),
+    "infinite": lambda data: (data.repeat(), {"steps_per_epoch": STEPS}),
+    "unknown": lambda data: (data.filter(lambda batch: True), {}),
+    "one batch": lambda data: (data.take(1).repeat(STEPS), {}),
+}
+
+
+@pytest.mark.parametrize("name", sorted(DATASETS))
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_datasets(name):
+    data = tf.data.Dataset.from_tensor_slices(IMAGES).batch(20)
+    histories = []
+    for jit_compile in ("auto", False):
+        x, arguments = DATASETS[name](data)
+        made = model(jit_compile)
+        histories.append(fit(made, x, **arguments))
+        assert int(made._noise_state.numpy()[2]) == 3 * STEPS
+    assert_same(*histories)
+
+
+def test_batches_of_varying_size():
+    sizes = [20, 20, 7, 20, 3, 3, 20]
+    data = tf.data.Dataset.from_generator(
+        lambda: (IMAGES[:size] for size in sizes), output_signature=tf.TensorSpec((None, 6, 6, 1), tf.float32)
+    ).apply(tf.data.experimental.assert_cardinality(len(sizes)))
+    assert_same(fit(model(), data), fit(model(jit_compile=False), data))
+
+
+@pytest.mark.parametrize("steps_per_epoch", [4, 13])
+def test_steps_per_epoch_of_arrays(steps_per_epoch):
+    watched, steps = model(), Steps()
+    loop = fit(model(), steps_per_epoch=steps_per_epoch, epochs=3, shuffle=True)
+    assert_same(loop, fit(watched, steps_per_epoch=steps_per_epoch, epochs=3, shuffle=True, callbacks=[steps]))
+    assert int(watched._noise_state.numpy()[2]) == 3 * steps_per_epoch
+    assert steps.ends == 3 * list(range(steps_per_epoch))
+
+
+def test_sample_weight_labels_and_validation_split():
+    weights = np.random.default_rng(1).random(len(IMAGES)).astype(np.float32)
+    arguments = {"sample_weight": weights, "validation_split": 0.2}
+    assert_same(fit(model(), **arguments), fit(model(jit_compile=False), **arguments))
+    zero = fit(model(), sample_weight=np.zeros(len(IMAGES), np.float32))
+    assert zero["loss"] == [0.0, 0.0, 0.0]
+    data = tf.data.Dataset.from_tensor_slices((IMAGES, np.zeros(len(IMAGES)), weights)).batch(20)
+    assert_same(fit(model(), data), fit(model(jit_compile=False), data))
+
+
+def test_validation_freq_and_validation_steps():
+    arguments = {"validation_data": IMAGES, "validation_freq": 2, "validation_steps": 3, "validation_batch_size": 10, "epochs": 4}
+    loop, plain = fit(model(), **arguments), fit(model(jit_compile=False), **arguments)
+    assert len(loop["val_loss"]) == 2
+    assert_same(loop, plain)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_generators_and_sequences():
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return STEPS
+
+        def __getitem__(self, index):
+            return (IMAGES[20 * index : 20 * index + 20],)
+
+    assert_same(
+        model().fit(Batches(), epochs=2, verbose=0, shuffle=False).history,
+        model(jit_compile=False).fit(Batches(), epochs=2, verbose=0, shuffle=False).history,
+    )
+
+    def generator():
+        while True:
+            yield (IMAGES[:20],)
+
+    loop = model().fit(generator(), epochs=2, steps_per_epoch=5, verbose=0).history
+    assert_same(loop, model(jit_compile=False).fit(generator(), epochs=2, steps_per_epoch=5, verbose=0).history)
+
+
+def test_mixed_precision():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        loop, plain = fit(model()), fit(model(jit_compile=False))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    np.testing.assert_allclose(loop["loss"], plain["loss"], rtol=1e-2)
+
+
+def test_dynamic_binarisation_draws_the_same(stock):
+    grey = np.random.default_rng(0).random(IMAGES.shape).astype(np.float32)
+    assert_same(fit(model(binarization="dynamic"), grey), fit(model(jit_compile=False, binarization="dynamic"), grey))
+
+
+def test_shuffling_is_a_function_of_the_seed_and_goes_on_after_an_interruption():
+    whole, again = (fit(model(), shuffle=True, epochs=4) for _ in range(2))
+    assert whole == again
+    assert whole["loss"] != fit(model(), epochs=4)["loss"]
+    parts = model()
+    first = fit(parts, shuffle=True, epochs=2)
+    rest = fit(parts, shuffle=True, epochs=4, initial_epoch=2)
+    assert first["loss"] + rest["loss"] == whole["loss"]
+
+
+def test_an_epoch_visits_each_image_once_in_an_order_of_its_own():
+    made = feed.from_arrays(np.arange(23), 5, order=lambda: (tf.constant([1, 2]), tf.constant(0, tf.int64)), limit=3)
+    epochs, seen = [], []
+    for group, sizes in made.dataset.take(3 * 3).as_numpy_iterator():
+        seen += [value for batch, size in zip(group, sizes, strict=True) for value in batch[:size]]
+        if len(seen) == 23:
+            epochs.append(seen)
+            seen = []
+    assert made.steps == 5 and len(epochs) == 3
+    assert all(sorted(epoch) == list(range(23)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] != list(range(23))
+
+
+def test_a_users_batch_level_callback_sees_each_step(stock):
+    steps = Steps()
+    assert_same(fit(model(), callbacks=[steps]), {name: stock[name] for name in ("loss", "kl")})
+    assert steps.begins == steps.ends == 3 * list(range(STEPS))
+    assert steps.taken == list(range(1, 3 * STEPS + 1))
+
+
+def test_lambda_callbacks_see_each_step():
+    seen = []
+    fit(model(), epochs=1, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))])
+    assert seen == list(range(STEPS))
+
+
+class SeenByProgress(keras.callbacks.ProgbarLogger):
+    """Keras's progress bar, which is content with groups: the numbers it was told."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.told.append(batch)
+
+
+def test_the_progress_bar_ends_at_the_number_of_steps(monkeypatch):
+    monkeypatch.setattr(feed, "GROUP_STEPS", 4)
+    progress = SeenByProgress()
+    made = model()
+    fit(made, callbacks=[progress], epochs=2, verbose=0)
+    # 10 full batches in groups of 4, 4 and 2, and the short one.
+    assert progress.told[-1] == STEPS - 1 and len(progress.told) == 2 * 3
+    assert made.history.params["steps"] == STEPS
+
+
+def test_epoch_level_callbacks(tmp_path):
+    keep = keras.callbacks
+    made = model()
+    history = fit(
+        made,
+        epochs=8,
+        validation_data=IMAGES[:50],
+        callbacks=[
+            keep.ModelCheckpoint(tmp_path / "{epoch}.keras"),
+            keep.CSVLogger(tmp_path / "log.csv"),
+            keep.TensorBoard(tmp_path / "board"),
+            keep.EarlyStopping("loss", min_delta=1e6, patience=3),
+            keep.ReduceLROnPlateau("loss", min_delta=1e6, patience=1, factor=0.5, min_lr=0.0),
+        ],
+    )
+    assert len(history["loss"]) == 4  # EarlyStopping
+    assert sorted(path.name for path in tmp_path.glob("*.keras")) == ["1.keras", "2.keras", "3.keras", "4.keras"]
+    assert list((tmp_path / "board").rglob("events*"))
+    assert history["learning_rate"][-1] < history["learning_rate"][0]
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 5
+    rates = fit(model(), callbacks=[keep.LearningRateScheduler(lambda epoch: 0.1 / (epoch + 1))])["learning_rate"]
+    np.testing.assert_allclose(rates, [0.1, 0.05, 0.1 / 3], rtol=1e-6)
+
+
+def test_a_learning_rate_set_by_a_callback_reaches_the_program():
+    made = model()
+    before = [weight.numpy() for weight in made.trainable_weights]
+    fit(made, callbacks=[keras.callbacks.LearningRateScheduler(lambda epoch: 0.0)])
+    for weight, value in zip(made.trainable_weights, before, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), value)
+
+
+def test_callbacks_that_count_steps(tmp_path):
+    made = model()
+    fit(made, epochs=2, callbacks=[keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}-{batch}.keras", save_freq=5)])
+    assert len(list(tmp_path.glob("*.keras"))) == 2 * STEPS // 5
+    board = keras.callbacks.TensorBoard(tmp_path / "board", update_freq=2)
+    fit(model(), epochs=1, callbacks=[board])
+    assert board._global_train_batch == STEPS
+
+
+def test_backup_and_restore_continues_where_it_stopped(tmp_path):
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    whole = model()
+    fit(whole, epochs=4, shuffle=True)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model(), epochs=4, shuffle=True, callbacks=[keras.callbacks.BackupAndRestore(tmp_path), Interrupt()])
+    resumed = model()
+    fit(resumed, epochs=4, shuffle=True, callbacks=[keras.callbacks.BackupAndRestore(tmp_path)])
+    for ours, theirs in zip(resumed.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+def test_terminate_on_nan_stops_at_the_step():
+    made, steps = model(), Steps()
+    made.data_conditional._head.bias.assign(np.full(36, np.nan))
+    history = fit(made, callbacks=[keras.callbacks.TerminateOnNaN(), steps])
+    assert steps.ends == [0] and len(history["loss"]) == 1
+
+
+def test_evaluating_other_data_from_a_callback_disturbs_nothing(stock):
+    figures = []
+
+    class Evaluate(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            figures.append(self.model.evaluate(IMAGES[100:137], batch_size=10, verbose=0, return_dict=True)["loss"])
+
+    made = model()
+    history = fit(made, validation_data=IMAGES[:50], callbacks=[Evaluate()])
+    assert_same(history, stock)
+    assert figures[-1] == pytest.approx(made.evaluate(IMAGES[100:137], batch_size=10, verbose=0, return_dict=True)["loss"])
+
+
+def test_fitting_again_compiles_nothing_again():
+    made = model()
+    fit(made)
+    traces = {key: program.experimental_get_tracing_count() for key, program in made._loop.programs.items()}
+    fit(made, x=1.0 - IMAGES)
+    assert traces == {key: program.experimental_get_tracing_count() for key, program in made._loop.programs.items()}
+
+
+def test_groups_respect_memory(monkeypatch):
+    monkeypatch.setattr(feed, "GROUP_BYTES", 3 * 20 * 36 * 4)
+    made = feed.from_arrays(IMAGES, 20)
+    assert made.group_steps == 3
+    assert max(len(sizes) for _, sizes in made.dataset.take(20).as_numpy_iterator()) == 3
+
+
+def test_a_dataset_larger_than_a_group_is_streamed():
+    produced = []
+
+    def images():
+        for index in range(400):
+            produced.append(index)
+            yield IMAGES[:20]
+
+    data = tf.data.Dataset.from_generator(images, output_signature=tf.TensorSpec((20, 6, 6, 1), tf.float32))
+    made = feed.from_dataset(data, limit=16)
+    iterator = iter(made.dataset)
+    next(iterator)
+    assert len(produced) < 100  # groups under way, not the whole
+
+
+def test_the_loop_can_be_bounded_and_turned_off():
+    for arguments, steps in (({}, 10), ({"steps_per_execution": 3}, 3), ({"jit_compile": False}, 1), ({"run_eagerly": True}, 1)):
+        progress, made = SeenByProgress(), model()
+        made.compile(**arguments)
+        history = fit(made, epochs=1, callbacks=[progress])
+        assert progress.told[0] == steps - 1 and progress.told[-1] == STEPS - 1
+        assert np.isfinite(history["loss"][0])
