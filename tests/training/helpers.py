@@ -1,0 +1,55 @@
+"""Helpers of the tests of training."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ("hidden_units=16", "latent_dim=4", "batch_size=300", "picture_every=3")
+
+
+def start(*arguments):
+    """Starts `keras-gen` with these arguments in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "training", *map(str, arguments)],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def weights(model_file):
+    """All arrays of a `.keras` file by name: weights, optimizer and noise state."""
+    arrays = {}
+
+    def visit(name, node):
+        if isinstance(node, h5py.Dataset):
+            arrays[name] = node[()]
+
+    with zipfile.ZipFile(model_file) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+        file.visititems(visit)
+    return arrays
+
+
+def assert_same_run(path, reference):
+    """Asserts that two runs ended alike: weights, optimizer and noise bit for bit, metrics but for wall-clock time."""
+    got, expected = weights(path / "model.keras"), weights(reference / "model.keras")
+    assert got.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(got[name], array, err_msg=name)
+    assert rows(path) == rows(reference)
+
+
+def rows(path):
+    """The rows of a run's metrics.jsonl without wall-clock time."""
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]

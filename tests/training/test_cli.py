@@ -1,0 +1,155 @@
+"""The command line: exit statuses, one line of error, one JSON object, and no TensorFlow where none is needed."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.training.helpers import ROOT, SMALL, start
+from training.cli import main
+
+
+def run(capsys, *arguments):
+    """(status, stdout, stderr) of a command in this process."""
+    status = main([str(argument) for argument in arguments])
+    return status, *capsys.readouterr()
+
+
+BAD = {
+    "no command": ([], "the following arguments are required: COMMAND"),
+    "unknown command": (["trian"], "invalid choice: 'trian'"),
+    "unknown recipe": (["train", "vea"], "unknown recipe 'vea': did you mean 'vae'?"),
+    "unknown option": (["train", "vae", "--epoch", "x"], "'x' is not an integer"),
+    "unknown setting": (["train", "vae", "--set", "latent_dmi=3"], "did you mean 'latent_dim'?"),
+    "no value": (["train", "vae", "--set", "latent_dim"], "key=value"),
+    "epochs 0": (["train", "vae", "--epochs", "0"], "'0' is not an integer from 1"),
+    "negative seed": (["train", "vae", "--seed", "-1"], "'-1' is not an integer from 0"),
+    "image size": (["train", "vae", "--image-size", "big"], "'big' is neither a size such as 32 nor"),
+    "num 0": (["sample", "x.onnx", "--num", "0"], "'0' is not an integer from 1"),
+    "nothing there": (["sample", "nowhere.onnx"], "nowhere.onnx does not exist"),
+    "no run": (["evaluate", "nowhere"], "nowhere is not a run"),
+    "no split": (["evaluate", "nowhere", "--split", "all"], "invalid choice: 'all'"),
+    "no run to export": (["export", "nowhere"], "nowhere is not a run"),
+    "no artifact": (["verify", "nowhere"], "nowhere is not an exported generator"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_usage_is_one_line_and_status_2(capsys, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    arguments, message = BAD[name]
+    status, out, errors = run(capsys, *arguments)
+    assert status == 2 and out == ""
+    (line,) = errors.splitlines()
+    assert line.startswith("keras-gen: ") and message in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_the_traceback():
+    with pytest.raises(ValueError, match="unknown recipe"):
+        main(["train", "vea", "--debug"])
+
+
+def test_help(capsys):
+    for command in ([], ["list"], ["train"], ["evaluate"], ["sample"], ["export"], ["verify"]):
+        with pytest.raises(SystemExit) as stop:
+            main([*command, "--help"])
+        assert stop.value.code == 0
+        assert "usage: keras-gen" in capsys.readouterr().out
+
+
+def test_list(capsys):
+    status, out, _ = run(capsys, "list", "--json")
+    names = [recipe["name"] for recipe in json.loads(out)["recipes"]]
+    assert status == 0 and {"vae", "linear_vae", "iwae", "convolutional_vae"} <= set(names)
+    status, out, _ = run(capsys, "list")
+    assert status == 0 and "86.76 nats" in out and "Kingma" in out
+
+
+def test_an_existing_output_folder(capsys, small_run):
+    status, _, errors = run(capsys, "train", "vae", "--out", small_run)
+    assert status == 2 and "exists" in errors and "--resume" in errors
+    status, _, errors = run(capsys, "export", small_run, "--out", small_run)
+    assert status == 2 and "exists" in errors
+
+
+def test_sample_of_a_run(capsys, small_run, tmp_path):
+    out = tmp_path / "grid.png"
+    status, text, _ = run(capsys, "sample", small_run, "--num", 5, "--seed", -3, "--out", out, "--json")
+    assert status == 0
+    assert json.loads(text.splitlines()[-1]) == {
+        "out": str(out), "num": 5, "seed": -3, "output": "sample", "runtime": "keras",
+    }  # fmt: skip
+    assert Image.open(out).size == (4 * (3 * 9 + 1), 4 * (2 * 9 + 1))
+
+
+def test_sample_into_a_folder_that_is_not_there(capsys, small_artifact, tmp_path):
+    status, _, errors = run(capsys, "sample", small_artifact, "--out", tmp_path / "no" / "grid.png")
+    assert status == 2 and "there is no folder" in errors
+
+
+def test_all_runtimes_draw_the_same_picture_without_tensorflow(capsys, small_run, small_artifact, tmp_path):
+    run(capsys, "sample", small_run, "--seed", 7, "--out", tmp_path / "keras.png")
+    program = (
+        "import sys, time\n"
+        "from training.cli import main\n"
+        "status = main(sys.argv[1:])\n"
+        "assert not {'tensorflow', 'keras', 'tf_keras'} & sys.modules.keys()\n"
+        "assert time.process_time() < 2, time.process_time()\n"
+        "sys.exit(status)\n"
+    )
+    for path in (small_artifact, small_artifact / "generator.tflite", small_artifact / "generator.onnx"):
+        out = tmp_path / f"{path.name}.png"
+        arguments = ["sample", path, "--seed", "7", "--out", out]
+        subprocess.run([sys.executable, "-c", program, *arguments], cwd=ROOT, check=True, env={**os.environ, "PYTHONPATH": "."})
+        # A pixel whose uniform lies within 1e-5 of its probability may differ; among these there is none.
+        np.testing.assert_array_equal(Image.open(out), Image.open(tmp_path / "keras.png"))
+
+
+def test_verify(capsys, small_artifact, tmp_path):
+    status, out, _ = run(capsys, "verify", small_artifact, "--num-seeds", 20)
+    assert status == 0 and "all checks passed" in out
+    file = small_artifact / "generator.onnx"
+    content = file.read_bytes()
+    try:
+        file.write_bytes(content[:-100])
+        status, out, _ = run(capsys, "verify", small_artifact, "--num-seeds", 20, "--json")
+        assert status == 1 and json.loads(out.splitlines()[-1])["ok"] is False
+        status, _, errors = run(capsys, "sample", small_artifact, "--out", tmp_path / "grid.png")
+        assert status == 2 and len(errors.splitlines()) == 1 and not (tmp_path / "grid.png").exists()
+    finally:
+        file.write_bytes(content)
+
+
+def test_the_manifest_tells_of_the_run(small_artifact):
+    manifest = json.loads((small_artifact / "manifest.json").read_text())
+    assert manifest["recipe"]["name"] == "vae" and manifest["recipe"]["settings"]["hidden_units"] == [16]
+    assert manifest["run"]["data"]["spec"] == "digits"
+
+
+def test_bad_data_in_a_process_of_its_own(tmp_path):
+    np.savez(tmp_path / "images.npz", images=np.full((10, 4, 4, 1), np.nan))
+    process = start("train", "vae", "--data", f"npz:{tmp_path}/images.npz", "--out", tmp_path / "run")
+    out, errors = process.communicate()
+    assert process.returncode == 2 and out == ""
+    (line,) = errors.splitlines()
+    assert "160 values are NaN or infinite; allowed: [0, 1]" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_and_evaluate(capsys, tmp_path):
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    status, out, _ = run(capsys, "train", "vae", "--out", tmp_path / "run", "--epochs", 1, *settings)
+    assert status == 0 and "val_bound" in out and f"{tmp_path}/run/report.html" in out
+    evaluation = ("evaluate", tmp_path / "run", "--num-samples", 10, "--num-images", 20)
+    status, out, _ = run(capsys, *evaluation)
+    assert status == 0 and "20 test images of digits, binarisation threshold, K = 10" in out
+    assert "negative_log_likelihood" in out and "independent_pixels" in out
+    status, out, _ = run(capsys, *evaluation, "--json")
+    assert status == 0 and json.loads(out.splitlines()[-1])["protocol"]["images"] == 20
+    status, out, _ = run(capsys, "train", "vae", "--out", tmp_path / "run", "--resume", "--json")
+    assert status == 0 and json.loads(out.splitlines()[-1])["resumed_from"] == 1

@@ -1,0 +1,88 @@
+"""Recipes, their settings, and what `--set` may change."""
+
+import pytest
+
+from training import recipes
+
+VAE = recipes.get_recipe("vae")
+
+
+def test_unknown_recipe():
+    with pytest.raises(ValueError, match="unknown recipe 'linear-vae': did you mean 'linear_vae'"):
+        recipes.get_recipe("linear-vae")
+
+
+def test_overrides_are_typed():
+    texts = ["hidden_units=400,300", "latent_dim=7", "learning_rate=3e-4", "likelihood=gaussian", "activation=relu"]
+    assert recipes.parse_overrides(VAE, texts) == {
+        "hidden_units": (400, 300),
+        "latent_dim": 7,
+        "learning_rate": 3e-4,
+        "likelihood": "gaussian",
+        "activation": "relu",
+    }
+    assert recipes.parse_overrides(VAE, ["hidden_units="]) == {"hidden_units": ()}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("latent_dim", "key=value"),
+        ("latentdim=3", "did you mean 'latent_dim'"),
+        ("latent_dim=three", "latent_dim=three: needs an integer"),
+        ("latent_dim=0", "must be positive"),
+        ("latent_dim=2.5", "needs an integer"),
+        ("learning_rate=fast", "needs a number"),
+        ("learning_rate=-1", "must be positive"),
+        ("learning_rate=nan", "must be positive and finite"),
+        ("hidden_units=10,x", "needs integers separated by commas"),
+        ("hidden_units=10,0", "must be positive"),
+        ("likelihood=poisson", "allowed are bernoulli, gaussian, discretized_logistic"),
+    ],
+)
+def test_bad_override(text, message):
+    with pytest.raises(ValueError, match=message):
+        recipes.parse_overrides(VAE, [text])
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_a_recipe_is_whole(name):
+    recipe = recipes.RECIPES[name]
+    assert recipe.name == name and recipe.summary and recipe.reference
+    for kind, differences in recipe.for_data.items():
+        assert differences.keys() <= recipe.settings.keys(), kind
+    for key, words in recipes.CHOICES.items():
+        assert recipe.settings.get(key, words[0]) in words
+    for data, kind in (("digits", "grey"), ("mnist", "grey"), ("npz:x", "grey"), ("npz:x", "binary"), ("cifar10", "colour")):
+        settings = recipes.resolve(recipe, data, kind, {})
+        assert settings.keys() == recipe.settings.keys()
+        # Defaults never score grey values by a Bernoulli.
+        assert settings["likelihood"] != "bernoulli" or settings["binarization"] != "none" or kind == "binary"
+
+
+def test_the_baseline_stays_linear_on_all_data():
+    recipe = recipes.RECIPES["linear_vae"]
+    for data, kind in (("digits", "grey"), ("mnist", "grey"), ("cifar10", "colour")):
+        assert recipes.resolve(recipe, data, kind, {})["hidden_units"] == ()
+
+
+def test_grey_values_under_a_bernoulli_are_refused():
+    for kind in ("grey", "colour"):
+        with pytest.raises(ValueError, match="a Bernoulli scores only 0 and 1"):
+            recipes.resolve(VAE, "folder:x", kind, {"likelihood": "bernoulli"})
+    with pytest.raises(ValueError, match="a Bernoulli scores only 0 and 1"):
+        recipes.resolve(VAE, "mnist", "grey", {"binarization": "none"})
+    settings = recipes.resolve(VAE, "folder:x", "grey", {"likelihood": "bernoulli", "binarization": "dynamic"})
+    assert settings["binarization"] == "dynamic"
+
+
+def test_binarisation_is_for_bernoullis():
+    settings = recipes.resolve(VAE, "mnist", "grey", {"likelihood": "discretized_logistic"})
+    assert settings["binarization"] == "none"
+
+
+def test_digest():
+    settings = recipes.resolve(VAE, "digits", "grey", {})
+    assert recipes.digest(VAE, settings) == recipes.digest(VAE, dict(reversed(settings.items())))
+    assert recipes.digest(VAE, settings) != recipes.digest(VAE, {**settings, "latent_dim": 3})
+    assert recipes.digest(VAE, settings) != recipes.digest(recipes.RECIPES["iwae"], settings)

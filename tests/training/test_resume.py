@@ -1,0 +1,150 @@
+"""A run that was stopped at any moment and resumed ends as one that was not."""
+
+import random
+import signal
+import time
+
+import pytest
+
+from tests.training.helpers import SMALL, assert_same_run, rows, start
+from training.folder import RunFolder
+from training.run import train
+
+EPOCHS = 100
+
+
+def arguments(out, *more):
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    return ["train", "vae", "--out", out, "--epochs", EPOCHS, "--seed", 5, *settings, *more]
+
+
+def wait_until(condition, process):
+    """Waits until `condition()` holds while the process runs."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "two minutes have passed"
+        time.sleep(0.002)
+
+
+def test_kill_at_random_moments(tmp_path):
+    out, reference = tmp_path / "killed", tmp_path / "reference"
+    uninterrupted = start(*arguments(reference))
+    folder = RunFolder(out)
+    # The first time before there is any checkpoint, then by Ctrl-C, then twice by SIGKILL at random moments.
+    for number, kill in enumerate((signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGKILL)):
+        process = start(*arguments(out, "--resume"))
+        if number == 0:
+            wait_until(lambda: folder.is_run, process)
+            time.sleep(random.uniform(0, 0.5))
+        else:
+            done = max((epochs for epochs, _ in folder.list_checkpoints()), default=0)
+            wait_until(lambda done=done: any(epochs > done for epochs, _ in folder.list_checkpoints()), process)
+            time.sleep(random.uniform(0, 0.3))
+        process.send_signal(kill)
+        _, errors = process.communicate()
+        assert process.returncode == (130 if kill == signal.SIGINT else -signal.SIGKILL), errors
+        if kill == signal.SIGINT:
+            (message,) = errors.splitlines()
+            assert "whole epochs; continue with keras-gen train vae --out" in message
+    last = start(*arguments(out, "--resume"))
+    assert last.wait() == 0, last.stderr.read()
+    assert uninterrupted.wait() == 0, uninterrupted.stderr.read()
+    assert_same_run(out, reference)
+    assert [row["epoch"] for row in rows(out)] == list(range(1, EPOCHS + 1))
+
+
+class Killed(BaseException):
+    """Stands for the death of the process at one place."""
+
+
+def options(**changes):
+    return {"epochs": 4, "overrides": SMALL, "strategy": "none", "verbose": 0, **changes}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    path = tmp_path_factory.mktemp("reference") / "run"
+    train("vae", path, **options())
+    return path
+
+
+@pytest.mark.parametrize("place", ["append_row", "save_checkpoint", "publish_model"])
+def test_death_around_each_write(tmp_path, reference, monkeypatch, place):
+    write = getattr(RunFolder, place)
+    calls = []
+
+    def dies_after(self, *arguments):
+        write(self, *arguments)
+        calls.append(place)
+        if len(calls) == 2 or place == "publish_model":
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, place, dies_after)
+        with pytest.raises(Killed):
+            train("vae", tmp_path / "run", **options())
+    train("vae", tmp_path / "run", **options(resume=True))
+    assert_same_run(tmp_path / "run", reference)
+
+
+def test_a_torn_row_and_a_torn_checkpoint(tmp_path, reference, monkeypatch, capsys):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "publish_model", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            train("vae", out, **options())
+    with open(out / "metrics.jsonl", "a") as file:
+        file.write('{"epoch": 5, "lo')
+    newest = RunFolder(out).list_checkpoints()[0][1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    train("vae", out, **options(resume=True))
+    assert "cannot be read" in capsys.readouterr().err
+    assert_same_run(out, reference)
+
+
+def test_a_finished_run_has_nothing_to_do(tmp_path, reference):
+    result = train("vae", reference, resume=True, verbose=0)
+    assert result["resumed_from"] == result["epochs"] == 4
+
+
+def test_more_epochs(tmp_path):
+    train("vae", tmp_path / "run", **options(epochs=2))
+    result = train("vae", tmp_path / "run", **options(epochs=4, resume=True))
+    assert result["resumed_from"] == 2 and result["metrics"]["epoch"] == 4
+    assert RunFolder(tmp_path / "run").read_config()["settings"]["epochs"] == 4
+    # The learning rate fell to 0 at the old end, and falls to 0 at the new one.
+    _, old_end, between, new_end = [row["learning_rate"] for row in rows(tmp_path / "run")]
+    assert old_end == new_end == 0.0 and between > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"overrides": ["latent_dim=5"]}, "latent_dim is 4 in the run and 5 now"),
+        ({"seed": 1}, "seed is 0 in the run and 1 now"),
+        ({"data": "mnist"}, "data is 'digits' in the run and 'mnist' now"),
+        ({"epochs": 3}, "epochs is 4 in the run and 3 now"),
+        ({"strategy": "mirrored"}, "strategy is 'none' in the run and 'mirrored' now"),
+    ],
+)
+def test_other_settings_are_refused(reference, changes, message):
+    before = (reference / "config.json").read_bytes()
+    with pytest.raises(ValueError, match=message):
+        train("vae", reference, **{"resume": True, "verbose": 0, **changes})
+    with pytest.raises(ValueError, match="recipe is 'vae' in the run and 'iwae' now"):
+        train("iwae", reference, resume=True)
+    assert (reference / "config.json").read_bytes() == before
+
+
+def test_other_data_are_refused(tmp_path):
+    import numpy as np
+
+    images = np.random.default_rng(0).integers(0, 2, (40, 4, 4, 1), np.uint8)
+    np.savez(tmp_path / "images.npz", images=images)
+    data = f"npz:{tmp_path}/images.npz"
+    train("vae", tmp_path / "run", **options(data=data, epochs=1))
+    images[0] = 1 - images[0]
+    np.savez(tmp_path / "images.npz", images=images)
+    with pytest.raises(ValueError, match="contents of data .* have changed"):
+        train("vae", tmp_path / "run", resume=True)

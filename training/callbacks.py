@@ -1,0 +1,91 @@
+"""What happens at the end of each epoch of a run."""
+
+import math
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from training import pictures
+
+_PICTURE_SEEDS = np.stack([np.zeros(64), np.arange(64)], axis=1).astype(np.int32)
+
+
+class TrainingDiverged(ValueError):
+    """The loss is no longer a finite number."""
+
+
+class RunRecorder(keras.callbacks.Callback):
+    """Writes a run's folder while it is trained: metrics, TensorBoard, a picture of samples, then the checkpoint.
+
+    The checkpoint comes last, so that all that belongs to an epoch is there once its checkpoint is.
+
+    Args:
+        folder: `RunFolder`.
+        epochs: int, epochs of the whole run.
+        picture_every: epochs between pictures; there is one after the first and the last epoch too.
+    """
+
+    def __init__(self, folder, epochs, picture_every):
+        super().__init__()
+        self.folder = folder
+        self.epochs = epochs
+        self.picture_every = picture_every
+        self._writer = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        done = epoch + 1
+        figures = {name: float(value) for name, value in sorted((logs or {}).items())}
+        check_finite(figures, done)
+        learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        seconds = round(time.monotonic() - self._started, 3)
+        self.folder.append_row({"epoch": done, **figures, "learning_rate": learning_rate, "seconds": seconds})
+        picture = None
+        if done in (1, self.epochs) or done % self.picture_every == 0:
+            images = draw_picture(self.model)
+            picture = pictures.grid(images)
+            self.folder.write_sample(done, pictures.png(images))
+        self._write_tensorboard(done, {**figures, "learning_rate": learning_rate}, picture)
+        self.folder.save_checkpoint(self.model, done)
+
+    def on_train_end(self, logs=None):
+        if self._writer is not None:
+            self._writer.close()
+
+    def _write_tensorboard(self, step, figures, picture):
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(str(self.folder.tensorboard))
+        with self._writer.as_default(step=step):
+            for name, value in figures.items():
+                tf.summary.scalar(name, value)
+            if picture is not None:
+                array = np.asarray(picture)
+                tf.summary.image("samples", array.reshape(1, *array.shape[:2], -1))
+        self._writer.flush()
+
+
+class StopAtNaN(keras.callbacks.Callback):
+    """Raises `TrainingDiverged` at the end of an epoch whose figures are not finite: for processes that record nothing."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        check_finite(logs or {}, epoch + 1)
+
+
+def check_finite(figures, epoch):
+    """Raises `TrainingDiverged` if one of an epoch's figures is NaN or infinite."""
+    wrong = {name: value for name, value in figures.items() if not math.isfinite(value)}
+    if wrong:
+        figure = ", ".join(f"{name} is {value}" for name, value in wrong.items())
+        raise TrainingDiverged(
+            f"training diverged in epoch {epoch}: {figure}; lower --set learning_rate. Checkpoints are of the epochs before"
+        )
+
+
+def draw_picture(model):
+    """64 images, float32 `[64, H, W, C]`, of the same seeds at every epoch: means where the model has them, else samples."""
+    drawn = model.generate(_PICTURE_SEEDS)
+    return np.asarray(drawn.get("mean", drawn["sample"]))

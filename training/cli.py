@@ -1,0 +1,284 @@
+"""The command `keras-gen`. Heavy imports happen inside the commands, so that drawing from an exported file starts at once.
+
+Exit status: 0 done; 1 a check failed; 2 bad usage or bad input, told in one line on stderr; 130 interrupted by Ctrl-C.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from training import recipes
+from training.console import import_tensorflow, table, text
+
+_PROGRAM = "keras-gen"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise ValueError(f"{message} ({self.prog} --help shows what is allowed)")
+
+
+def main(arguments=None):
+    """Runs one command; returns its exit status."""
+    debug = False
+    try:
+        options = _parser().parse_args(arguments)
+        debug = options.debug
+        result, status = options.command(options)
+        if options.json:
+            print(json.dumps(result), flush=True)
+        return status
+    except KeyboardInterrupt as interrupt:
+        return _fail(str(interrupt) or "interrupted", 130)
+    except BrokenPipeError:
+        # Whoever read our output has gone; leave nothing to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        expected = isinstance(error, ValueError | OSError) or type(error).__module__.startswith("export.")
+        name = "" if expected else f"{type(error).__name__}: "
+        hint = "" if expected else " (--debug shows where)"
+        return _fail(f"{name}{error}{hint}", 2)
+
+
+def _fail(message, status):
+    print(f"{_PROGRAM}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    return status
+
+
+def _parser():
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print the result as one JSON object, the last line of stdout")
+    common.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser = _Parser(prog=_PROGRAM, description="Train, evaluate, sample and ship latent-variable image generators.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+
+    def command(name, function, help):
+        added = commands.add_parser(name, parents=[common], help=help, description=help[0].upper() + help[1:] + ".")
+        added.set_defaults(command=function)
+        return added
+
+    command("list", _list, "list the recipes")
+
+    train = command("train", _train, "train a recipe and record the run in a folder")
+    train.add_argument("recipe", metavar="RECIPE", help="name of a recipe; see keras-gen list")
+    train.add_argument("--data", help="digits (default), a TensorFlow Datasets name, folder:PATH or npz:PATH")
+    train.add_argument("--out", type=Path, help="folder of the run (default: runs/RECIPE-DATA)")
+    train.add_argument("--epochs", type=_integer(1), help="how often each image is seen (default: the recipe's)")
+    train.add_argument("--seed", type=_integer(0), help="of weights, data order and noise (default: 0)")
+    train.add_argument("--data-dir", help="where TensorFlow Datasets finds prepared data")
+    train.add_argument("--image-size", type=_image_size, metavar="N or HxW", help="resize the images of a folder or of TFDS")
+    train.add_argument("--download", action="store_true", help="let TensorFlow Datasets download what is not prepared")
+    train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting; may be repeated")
+    train.add_argument("--resume", action="store_true", help="continue the run in --out from its last whole epoch")
+    train.add_argument("--strategy", help="auto (default), none, mirrored, multi_worker or tpu")
+
+    evaluate = command("evaluate", _evaluate, "estimate the log-likelihood of a run's model")
+    evaluate.add_argument("run", metavar="RUN", type=Path)
+    evaluate.add_argument("--split", default="test", choices=("train", "validation", "test"))
+    evaluate.add_argument("--num-samples", type=_integer(1), default=1000, help="importance samples an image (default: 1000)")
+    evaluate.add_argument("--num-images", type=_integer(1), help="only the first so many images (default: all)")
+    evaluate.add_argument("--batch-size", type=_integer(1), default=100, help="images at a time (default: 100)")
+    evaluate.add_argument("--seed", type=_integer(0), default=0, help="of the importance samples (default: 0)")
+    evaluate.add_argument("--data-dir", help="where TensorFlow Datasets finds prepared data")
+
+    sample = command("sample", _sample, "draw images: the same ones for the same seed, whatever draws them")
+    sample.add_argument("path", metavar="PATH", type=Path, help="a run, an artifact folder, a .tflite or a .onnx")
+    sample.add_argument("--num", type=_integer(1), default=64, help="how many (default: 64)")
+    sample.add_argument("--seed", type=_integer(-(2**31)), default=0, help="image i is of seed row (SEED, i) (default: 0)")
+    sample.add_argument("--out", type=Path, default=Path("samples.png"), help="picture to write (default: samples.png)")
+    sample.add_argument("--output", default="sample", choices=("sample", "mean"), help="a draw, or the last conditional's mean")
+    sample.add_argument("--format", help="of an artifact folder: onnx, tflite or saved_model (default: the first there)")
+
+    export = command("export", _export, "write a run's generator as SavedModel, TFLite and ONNX")
+    export.add_argument("run", metavar="RUN", type=Path)
+    export.add_argument("--out", type=Path, help="folder of the artifact (default: saved_models/NAME OF RUN)")
+    export.add_argument("--formats", default="saved_model,tflite,onnx", help="separated by commas (default: all three)")
+    export.add_argument("--quantize", choices=("float16", "int8"), help="shrink the weights of the .tflite")
+
+    verify = command("verify", _verify, "check that an artifact is intact and that its formats draw the same images")
+    verify.add_argument("artifact", metavar="ARTIFACT", type=Path)
+    verify.add_argument("--num-seeds", type=_integer(1), default=256, help="seeds to compare (default: 256)")
+    return parser
+
+
+def _integer(low, high=2**31 - 1):
+    def parse(text):
+        try:
+            number = int(text)
+        except ValueError:
+            number = None
+        if number is None or not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not an integer from {low} to {high}")
+        return number
+
+    return parse
+
+
+def _image_size(text):
+    try:
+        sizes = [int(part) for part in text.lower().split("x")]
+    except ValueError:
+        sizes = []
+    if len(sizes) not in (1, 2) or min(sizes) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a size such as 32 nor height x width such as 32x24")
+    return (sizes[0], sizes[-1])
+
+
+def _list(options):
+    rows = [
+        {
+            "name": recipe.name,
+            "summary": recipe.summary,
+            "published": recipe.published,
+            "reference": recipe.reference,
+            "settings": recipe.settings,
+        }
+        for recipe in recipes.RECIPES.values()
+    ]
+    if not options.json:
+        for row in rows:
+            print(f"{row['name']}\n    {row['summary']}")
+            if row["published"]:
+                print(f"    published: {row['published']}")
+            print(f"    {row['reference']}")
+            print("    " + ", ".join(f"{key}={text(value)}" for key, value in row["settings"].items()) + "\n")
+    return {"recipes": rows}, 0
+
+
+def _train(options):
+    # What can be refused without TensorFlow is refused before it is imported.
+    recipes.parse_overrides(recipes.get_recipe(options.recipe), options.set)
+    out = options.out or Path("runs") / f"{options.recipe}-{(options.data or 'digits').replace(':', '-').replace('/', '-')}"
+    if not options.resume:
+        from training.folder import RunFolder
+
+        RunFolder(out).check_free()
+    import_tensorflow()
+    from training.run import train
+
+    verbose = 0 if options.json else 1 if sys.stdout.isatty() else 2
+    result = train(
+        options.recipe,
+        out,
+        data=options.data,
+        epochs=options.epochs,
+        seed=options.seed,
+        overrides=options.set,
+        data_dir=options.data_dir,
+        image_size=options.image_size,
+        download=options.download,
+        resume=options.resume,
+        strategy=options.strategy,
+        verbose=verbose,
+    )
+    if not options.json:
+        already = result["resumed_from"] >= result["epochs"]
+        print(f"\n{result['epochs']} epochs were done already" if already else f"\ntrained in {result['seconds']} s")
+        print(table({**result["metrics"], "model": f"{out}/model.keras", "report": f"{out}/report.html"}))
+    return result, 0
+
+
+def _evaluate(options):
+    import_tensorflow()
+    from training.evaluate import evaluate
+
+    result = evaluate(
+        options.run,
+        split=options.split,
+        num_samples=options.num_samples,
+        num_images=options.num_images,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        data_dir=options.data_dir,
+        progress=not options.json,
+    )
+    if not options.json:
+        protocol, figures = result["protocol"], dict(result["figures"])
+        for name, values in result["baselines"].items():
+            figures.update({f"{name}, {key}": figure for key, figure in values.items()})
+        images = f"{protocol['images']} {protocol['split']} images of {protocol['data']}"
+        print(f"{images}, binarisation {protocol['binarization']}, K = {protocol['num_samples']}; nats an image")
+        print(table({name: _figure(figure) for name, figure in figures.items()}))
+        print(f"written to {options.run}/evaluation.json")
+    return result, 0
+
+
+def _sample(options):
+    import numpy as np
+
+    from training.folder import write_atomically
+    from training.pictures import png
+
+    if options.path.is_dir() and (options.path / "config.json").is_file():
+        generator, source = _load_run(options.path), "keras"
+    else:
+        if options.format == "saved_model":
+            import_tensorflow()
+        from export.artifact import load
+
+        generator = load(options.path, format=options.format)
+        source = generator.format
+    seed = np.stack([np.full(options.num, options.seed), np.arange(options.num)], axis=1).astype(np.int32)
+    drawn = generator.generate(seed)
+    if options.output not in drawn:
+        raise ValueError(f"--output {options.output}: {options.path} draws only {', '.join(drawn)}")
+    if not options.out.parent.is_dir():
+        raise ValueError(f"--out {options.out}: there is no folder {options.out.parent}")
+    write_atomically(options.out, png(np.asarray(drawn[options.output])))
+    if not options.json:
+        print(f"{options.num} images written to {options.out}")
+    return {"out": str(options.out), "num": options.num, "seed": options.seed, "output": options.output, "runtime": source}, 0
+
+
+def _load_run(path):
+    from training.folder import RunFolder
+
+    file = RunFolder(path).finished_model()
+    import_tensorflow()
+    import keras
+
+    import keras_gen  # noqa: F401  registers the models
+
+    return keras.saving.load_model(file)
+
+
+def _export(options):
+    from training.folder import RunFolder
+
+    folder = RunFolder(options.run)
+    config, evaluation = folder.read_config(), folder.read_evaluation()
+    folder.finished_model()
+    out = options.out or Path("saved_models") / options.run.resolve().name
+    if out.exists():
+        raise ValueError(f"output folder {out} exists; choose another with --out")
+    import_tensorflow()
+    from training.exporting import export_run
+
+    artifact = export_run(folder, config, evaluation, out, options.formats.split(","), options.quantize)
+    formats = {name: record["bytes"] for name, record in artifact.manifest["formats"].items()}
+    if not options.json:
+        print(table({name: f"{size:,} bytes" for name, size in formats.items()}))
+        print(f"written to {out}; every format was run in its own runtime and draws the same images")
+    return {"artifact": str(out), "formats": formats}, 0
+
+
+def _verify(options):
+    if (options.artifact / "saved_model").is_dir():
+        import_tensorflow()
+    from export import verify
+
+    report = verify(options.artifact, num_seeds=options.num_seeds)
+    if not options.json:
+        print(report.table())
+        print("all checks passed" if report.ok else "some checks FAILED")
+    return report.to_dict(), 0 if report.ok else 1
+
+
+def _figure(figure):
+    error = figure.get("standard_error")
+    return f"{figure['mean']:.3f}" + ("" if error is None else f" +- {error:.3f}")

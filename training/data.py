@@ -1,0 +1,261 @@
+"""Image data for training: load by name, check, split, binarise, and batch as an exact function of (seed, epoch).
+
+    data = load("mnist", data_dir="...")
+    train = batches(data.train, batch_size=100, seed=0, binarization="dynamic")
+
+uint8 images stay uint8 in memory and become float32 in [0, 1] a batch at a time.
+"""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import tensorflow as tf
+
+from keras_gen.images import binarize
+from keras_gen.noise import fold_in
+from training import sources
+
+BINARIZATIONS = ("none", "threshold", "dynamic")
+_SPLITS = ("train", "validation", "test")
+_SPLIT_SEED = 20240229
+_SHUFFLE, _BINARIZE, _FIXED = 0, 1, 2  # what the seed's second word stands for
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageData:
+    """Three splits of images and what they are.
+
+    Attributes:
+        name: as given to `load`.
+        train, validation, test: uint8 with values 0..255 or float32 with values in [0, 1], `[N, H, W, C]`.
+        description: one line: where the images come from and how they were split.
+        digest: sha256 of the contents of all three splits.
+        kind: "binary" (only 0 and 1), "grey" or "colour".
+    """
+
+    name: str
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    description: str
+    digest: str
+    kind: str
+
+    @property
+    def shape(self):
+        """(H, W, C)."""
+        return self.train.shape[1:]
+
+    def split(self, name):
+        """The images of "train", "validation" or "test"."""
+        if name not in _SPLITS:
+            raise ValueError(f"split {name!r}; allowed: {', '.join(_SPLITS)}")
+        return getattr(self, name)
+
+
+def load(spec, data_dir=None, image_size=None, download=False):
+    """Loads and checks a data set.
+
+    Splits that the source lacks are cut from its training images by one fixed permutation: a test set of 20 % (digits)
+    or 10 % (others), a validation set of 10 % but at most 5,000.
+
+    Args:
+        spec: "digits", a name of TensorFlow Datasets, "folder:PATH" or "npz:PATH" (array `images`, uint8 0..255 or
+            float in [0, 1]; uint8 that never exceeds 1 is read as 0 and 1).
+        data_dir: where TensorFlow Datasets finds prepared data.
+        image_size: (height, width) to resize to; for folders and TensorFlow Datasets.
+        download: whether TensorFlow Datasets may download.
+
+    Returns:
+        `ImageData`.
+
+    Raises:
+        ValueError: unknown or missing data, or images that a model could not be trained on; says which and why.
+    """
+    kind, _, path = spec.partition(":")
+    if image_size is not None and (spec == "digits" or kind == "npz"):
+        raise ValueError(f"image size {image_size} with data {spec!r}: only folder: and TFDS are resized")
+    if spec == "digits":
+        raw = sources.digits()
+    elif kind == "npz":
+        raw = sources.npz(path)
+    elif kind == "folder":
+        raw = sources.folder(path, image_size)
+    else:
+        raw = sources.tensorflow_dataset(spec, data_dir, image_size, download)
+
+    for name, images in raw.items():
+        check_images(images, f"{spec} ({name})" if name != "all" else spec)
+    arrays = _to_storage(raw)
+    splits = _split(arrays, spec, test_fraction=0.2 if spec == "digits" else 0.1)
+    sizes = ", ".join(f"{len(splits[name]):,} {name}" for name in _SPLITS)
+    cut = " and ".join(name for name in _SPLITS[1:] if name not in raw)
+    height, width, channels = splits["train"].shape[1:]
+    return ImageData(
+        name=spec,
+        **splits,
+        description=f"{spec}: {height}x{width}x{channels}, {sizes}" + (f"; {cut} cut by a fixed permutation" if cut else ""),
+        digest=_digest(splits),
+        kind=_kind(splits),
+    )
+
+
+def check_images(images, where):
+    """Raises ValueError unless `images` are uint8, bool, or floats in [0, 1], of shape `[N, H, W, 1 or 3]`."""
+    if images.dtype == object or not (images.dtype in (np.uint8, np.bool_) or np.issubdtype(images.dtype, np.floating)):
+        raise ValueError(
+            f"{where}: images have dtype {images.dtype}; allowed: uint8 with values 0..255, or floats in [0, 1], "
+            "since the range of other types is anyone's guess"
+        )
+    if images.ndim != 4:
+        hint = "; for grey images add the last axis: images[..., None]" if images.ndim == 3 else ""
+        raise ValueError(f"{where}: images have shape {images.shape}; needs rank 4, [N, height, width, channels]{hint}")
+    if images.shape[3] not in (1, 3):
+        raise ValueError(
+            f"{where}: images have {images.shape[3]} channels, shape {images.shape}; allowed: 1 (grey) or 3 (colour)"
+        )
+    if 0 in images.shape:
+        raise ValueError(f"{where}: no images, shape {images.shape}")
+    if np.issubdtype(images.dtype, np.floating):
+        if not np.isfinite(images).all():
+            raise ValueError(f"{where}: {np.count_nonzero(~np.isfinite(images))} values are NaN or infinite; allowed: [0, 1]")
+        if images.min() < 0 or images.max() > 1:
+            raise ValueError(
+                f"{where}: values from {images.min():g} to {images.max():g}; floats must lie in [0, 1] (divide by the largest "
+                "possible value, or pass uint8)"
+            )
+
+
+def _to_storage(raw):
+    """bool and 0/1 uint8 become uint8 of 0 and 255, floats become float32, so that one rule turns all into [0, 1]."""
+    if all(images.dtype in (np.uint8, np.bool_) for images in raw.values()):
+        zero_one = max(int(images.max()) for images in raw.values()) <= 1
+        return {name: images.astype(np.uint8) * np.uint8(255 if zero_one else 1) for name, images in raw.items()}
+    return {name: to_float(images) for name, images in raw.items()}
+
+
+def _split(arrays, spec, test_fraction):
+    """Fills in the splits that the source does not have."""
+    train = arrays.get("train", arrays.get("all"))
+    if train is None:
+        raise ValueError(f"data {spec!r} has splits {', '.join(arrays)}; needs one named train")
+    splits = {name: arrays[name] for name in ("validation", "test") if name in arrays}
+    missing = [name for name in ("test", "validation") if name not in splits]
+    if len(train) <= len(missing):
+        raise ValueError(
+            f"{spec}: {len(train)} image{'s' * (len(train) != 1)}; needs at least {len(missing) + 1}, one to train on and "
+            f"one for each of {' and '.join(missing)}"
+        )
+    order = np.random.default_rng(_SPLIT_SEED).permutation(len(train))
+    sizes = {"test": test_fraction * len(train), "validation": min(0.1 * len(train), 5000)}
+    start = 0
+    for name in missing:
+        stop = start + max(1, int(sizes[name]))
+        splits[name] = train[order[start:stop]]
+        start = stop
+    splits["train"] = train[np.sort(order[start:])] if missing else train
+    return splits
+
+
+def _digest(splits):
+    digest = hashlib.sha256()
+    for name in _SPLITS:
+        array = np.ascontiguousarray(splits[name])
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _kind(splits):
+    if splits["train"].shape[3] == 3:
+        return "colour"
+    top = 255 if splits["train"].dtype == np.uint8 else 1
+    binary = all(((images == 0) | (images == top)).all() for images in splits.values())
+    return "binary" if binary else "grey"
+
+
+def to_float(images):
+    """float32 in [0, 1] from uint8 0..255, or from floats already there."""
+    return images.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else images.astype(np.float32)
+
+
+def fixed_images(images, binarization, seed=0):
+    """Images as a validation or test set sees them: float32 `[N, H, W, C]`, binarised once.
+
+    Args:
+        images: uint8 or float `[N, H, W, C]`.
+        binarization: "none", "threshold" (1 above 0.5) or "dynamic" (one Bernoulli draw a pixel).
+        seed: of that draw; the same seed, images and order give the same draw everywhere.
+    """
+    _check_binarization(binarization)
+    images = to_float(images)
+    if binarization == "none":
+        return images
+    key, chunk = tf.constant([seed, _FIXED], tf.int32), 1000
+    starts = range(0, len(images), chunk)
+    return np.concatenate([binarize(images[i : i + chunk], binarization, fold_in(key, i)).numpy() for i in starts])
+
+
+def steps_per_epoch(num_images, batch_size):
+    """Batches an epoch, the short last one included."""
+    return -(-num_images // batch_size)
+
+
+def batches(images, batch_size, seed, binarization="none", first_epoch=0):
+    """An endless `tf.data` pipeline of training batches, epoch after epoch: a function of its arguments alone.
+
+    Epoch e visits a permutation keyed by (seed, e); batch i of it is binarised by noise keyed by (seed, e, i). So a pipeline
+    that starts at `first_epoch` = n gives exactly what one that started at 0 gives from epoch n on.
+
+    Args:
+        images: uint8 or float `[N, H, W, C]`.
+        batch_size: images a batch; the last batch of an epoch holds what is left.
+        seed: int.
+        binarization: "none", "threshold", or "dynamic": a fresh Bernoulli draw each epoch.
+        first_epoch: int, from 0.
+
+    Returns:
+        `tf.data.Dataset` of float32 `[B, H, W, C]` in [0, 1]; `steps_per_epoch` of them are an epoch.
+    """
+    _check_binarization(binarization)
+    count, steps = len(images), steps_per_epoch(len(images), batch_size)
+    images = tf.constant(images)
+    shuffle_key = tf.constant([seed, _SHUFFLE], tf.int32)
+    noise_key = tf.constant([seed, _BINARIZE], tf.int32)
+
+    def epoch_batches(epoch):
+        order = tf.random.experimental.stateless_shuffle(tf.range(count), fold_in(shuffle_key, epoch), alg="philox")
+        epoch_key = fold_in(noise_key, epoch)
+
+        def batch(step):
+            rows = order[step * batch_size : (step + 1) * batch_size]
+            return binarize(_scale(tf.gather(images, rows)), binarization, fold_in(epoch_key, step))
+
+        return tf.data.Dataset.range(steps).map(batch, num_parallel_calls=2, deterministic=True)
+
+    dataset = tf.data.Dataset.counter(first_epoch).flat_map(epoch_batches)
+    endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)  # which flat_map cannot know
+    return dataset.apply(endless).prefetch(8).with_options(_options())
+
+
+def fixed_batches(images, batch_size):
+    """A finite `tf.data` pipeline over float32 images in their order, for validation."""
+    return tf.data.Dataset.from_tensor_slices(images).batch(batch_size).prefetch(2).with_options(_options())
+
+
+def _options():
+    options = tf.data.Options()
+    # Its thread is joined when an iterator is deleted, which makes `fit` seem to hang for seconds at its end.
+    options.autotune.enabled = False
+    options.deterministic = True
+    return options
+
+
+def _scale(images):
+    return tf.cast(images, tf.float32) / 255.0 if images.dtype == tf.uint8 else images
+
+
+def _check_binarization(binarization):
+    if binarization not in BINARIZATIONS:
+        raise ValueError(f"binarization {binarization!r}; allowed: {', '.join(BINARIZATIONS)}")

@@ -1,0 +1,115 @@
+"""`evaluate`: the figures of a trained run, with the protocol that they depend on."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_gen as kg
+import training.data
+from keras_gen.noise import fold_in
+from training import baselines
+from training.folder import RunFolder, write_json
+from training.report import write_report
+
+_ELBO_SAMPLES = 10
+
+
+def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=100, seed=0, data_dir=None, progress=True):
+    """Estimates the log-likelihood of a run's model by importance sampling and writes the run's evaluation.json.
+
+    Args:
+        run: the run's folder.
+        split: "train", "validation" or "test".
+        num_samples: K, importance samples an image.
+        num_images: only the first so many images; None for all.
+        batch_size: images at a time.
+        seed: int, of the importance samples. A dynamic binarisation of the images is drawn once, by seed 0 always, so that
+            figures of different runs are of the same images.
+        data_dir: where TensorFlow Datasets finds prepared data; None for where the run found them.
+        progress: whether to show a progress bar.
+
+    Returns:
+        dict with `protocol`, `figures` and `baselines`, as written; nats an image throughout.
+
+    Raises:
+        ValueError: not a finished run, another data set than the run's, a split or number that does not exist.
+    """
+    folder = RunFolder(run)
+    config = folder.read_config()
+    settings = config["settings"]
+    if num_samples < 1:
+        raise ValueError(f"num_samples {num_samples}: at least one importance sample an image is needed")
+    if num_images is not None and num_images < 1:
+        raise ValueError(f"num_images {num_images}: at least one image is needed")
+    file = folder.finished_model()
+    data_dir = data_dir or config["data"]["data_dir"]
+    data = training.data.load(config["data"]["spec"], data_dir, config["data"]["image_size"])
+    if data.digest != config["data"]["sha256"]:
+        raise ValueError(f"data {data.name!r} are not those that run {run} was trained on: figures would mislead")
+    raw = data.split(split)[:num_images]
+    images = training.data.fixed_images(raw, settings["binarization"])
+    model = keras.saving.load_model(file)
+    if not hasattr(model, "trace"):
+        raise ValueError(f"run {run} holds a {type(model).__name__}, which defines no likelihood to evaluate")
+
+    estimate = kg.evaluation.log_likelihood(
+        model, images, num_samples=num_samples, batch_size=batch_size, seed=seed, progress=progress
+    )
+    elbo = _elbo(model, images, batch_size, seed)
+    result = {
+        "protocol": {
+            "estimator": "log mean of K importance weights p(x, z) / q(z given x), z from q(z given x); nats an image",
+            "data": data.name,
+            "data_sha256": data.digest,
+            "split": split,
+            "images": len(images),
+            "binarization": settings["binarization"],
+            "binarization_seed": 0 if settings["binarization"] == "dynamic" else None,
+            "num_samples": num_samples,
+            "seed": seed,
+            "recipe": config["recipe"],
+            "recipe_sha256": config["recipe_sha256"],
+        },
+        "figures": {
+            "log_likelihood": _figure(estimate.per_image),
+            "negative_log_likelihood": _figure(-estimate.per_image),
+            "elbo": {**_figure(elbo), "num_samples": _ELBO_SAMPLES},
+            "effective_sample_size": {
+                "mean": float(np.mean(estimate.effective_sample_size)),
+                "median": float(np.median(estimate.effective_sample_size)),
+                "min": float(np.min(estimate.effective_sample_size)),
+            },
+        },
+        "baselines": {},
+    }
+    levels = {"bernoulli": 2, "discretized_logistic": settings.get("levels")}.get(settings.get("likelihood"))
+    if levels:
+        pixels = baselines.independent_pixels(data.train, images, settings["binarization"], levels)
+        result["baselines"]["independent_pixels"] = {"negative_log_likelihood": _figure(-pixels)}
+        gain = estimate.per_image - pixels
+        result["baselines"]["independent_pixels"]["gain"] = _figure(gain)
+    if levels and levels > 2:
+        dimensions = np.log(2) * np.prod(data.shape)
+        result["figures"]["bits_per_dimension"] = _figure(-estimate.per_image / dimensions)
+    write_json(folder.evaluation, result)
+    write_report(folder)
+    return result
+
+
+def _elbo(model, images, batch_size, seed):
+    """The ELBO of each image, float64 `[N]`, nats, averaged over a few draws."""
+    objective = kg.objectives.ELBO(num_samples=_ELBO_SAMPLES)
+
+    @tf.function(reduce_retracing=True)
+    def bound(x, key):
+        return objective(model, x, key).figures["bound"]
+
+    key = tf.constant([seed, 1])
+    starts = range(0, len(images), batch_size)
+    return np.concatenate([bound(tf.constant(images[i : i + batch_size]), fold_in(key, i)) for i in starts]).astype(np.float64)
+
+
+def _figure(per_image):
+    """Mean over images and its standard error."""
+    error = float(np.std(per_image, ddof=1) / np.sqrt(len(per_image))) if len(per_image) > 1 else None
+    return {"mean": float(np.mean(per_image)), "standard_error": error}

@@ -1,0 +1,44 @@
+"""From a run to an artifact."""
+
+import keras
+
+import keras_gen  # noqa: F401  registers the models
+from export import export_generator
+
+
+def export_run(folder, config, evaluation, out, formats, quantize=None, name=None, overwrite=False):
+    """Exports a finished run's generator with what the manifest and the model card tell of it.
+
+    Args:
+        folder: `RunFolder`.
+        config: its configuration.
+        evaluation: its evaluation, or None.
+        out: folder of the artifact.
+        formats, quantize, name, overwrite: see `export.export_generator`.
+
+    Returns:
+        `export.Artifact`.
+    """
+    model = keras.saving.load_model(folder.finished_model())
+    recipe = {"name": config["recipe"], "settings": config["settings"], "reference": config["reference"]}
+    run = {name: config[name] for name in ("data", "seed", "recipe_sha256", "strategy", "versions", "created")}
+    figures = {}
+    if evaluation:
+        for name, figure in evaluation["figures"].items():
+            figures[name] = {
+                "value": figure["mean"],
+                "standard_error": figure.get("standard_error"),
+                "unit": "nats an image",
+                "protocol": evaluation["protocol"],
+            }
+    return export_generator(
+        model,
+        out,
+        formats=tuple(formats),
+        name=name or out.name,
+        quantize=quantize,
+        recipe=recipe,
+        run=run,
+        evaluation=figures,
+        overwrite=overwrite,
+    )

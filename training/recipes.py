@@ -1,0 +1,221 @@
+"""Recipes: named, complete experiments. All numbers that a training run depends on stand in this file.
+
+To add one, write a `Recipe` into `RECIPES`; a new family also needs a function in `training/builders.py`. TensorFlow is not
+imported here.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+
+from training.suggest import unknown
+
+BURDA_2016 = "Burda, Grosse, Salakhutdinov: Importance weighted autoencoders. ICLR 2016, table 1"
+KINGMA_2014 = "Kingma, Welling: Auto-encoding variational Bayes. ICLR 2014"
+TIPPING_1999 = "Tipping, Bishop: Probabilistic principal component analysis. JRSS B, 1999"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A named experiment as data.
+
+    Attributes:
+        name: what `train` is given.
+        family: name of the function in `training.builders` that makes the compiled model.
+        summary: one line.
+        settings: every setting with its default; their names are the keys that `--set` takes.
+        for_data: settings that differ, by kind of data ("binary", "grey", "colour") or by the data's name, which wins.
+        published: the published figure aimed at, with its protocol; "" where there is none.
+        reference: the paper.
+    """
+
+    name: str
+    family: str
+    summary: str
+    settings: dict
+    for_data: dict = dataclasses.field(default_factory=dict)
+    published: str = ""
+    reference: str = ""
+
+
+#: Settings that are words, and the words allowed.
+CHOICES = {
+    "likelihood": ("bernoulli", "gaussian", "discretized_logistic"),
+    "binarization": ("none", "threshold", "dynamic"),
+    "encoder": ("mlp", "convolutional"),
+    "decoder": ("mlp", "convolutional"),
+    "objective": ("elbo", "iwae"),
+    "schedule": ("constant", "cosine"),
+    "jit_compile": ("auto", "true", "false"),
+}
+
+TRAINING = {
+    "batch_size": 100,
+    "epochs": 100,
+    "learning_rate": 1e-3,
+    "schedule": "cosine",  # from learning_rate to 0 at the end of training
+    "jit_compile": "auto",
+    "picture_every": 10,  # epochs between pictures of samples
+}
+
+VAE = {
+    "latent_dim": 50,
+    "hidden_units": (200, 200),
+    "activation": "tanh",
+    "encoder": "mlp",
+    "decoder": "mlp",
+    "likelihood": "bernoulli",
+    "levels": 256,  # grey levels, for likelihood discretized_logistic
+    "binarization": "none",
+    "objective": "elbo",
+    "num_samples": 1,  # samples an image in the objective
+    **TRAINING,
+}
+
+VAE_FOR_DATA = {
+    "binary": {},
+    "grey": {"likelihood": "discretized_logistic"},
+    "colour": {"likelihood": "discretized_logistic"},
+    "digits": {
+        "levels": 17,
+        "likelihood": "bernoulli",
+        "binarization": "threshold",
+        "latent_dim": 16,
+        "hidden_units": (128, 128),
+        "epochs": 200,
+        "picture_every": 20,
+    },
+    **{
+        name: {"likelihood": "bernoulli", "binarization": "dynamic"}
+        for name in ("mnist", "fashion_mnist", "kmnist", "emnist", "omniglot")
+    },
+}
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="vae",
+            family="vae",
+            summary="variational autoencoder, ELBO",
+            settings=VAE,
+            for_data=VAE_FOR_DATA,
+            published="86.76 nats: test NLL, MNIST, dynamic binarisation, K = 5000",
+            reference=f"{KINGMA_2014}; figure from {BURDA_2016}",
+        ),
+        Recipe(
+            name="iwae",
+            family="vae",
+            summary="the same model, importance weighted bound of 5 samples",
+            settings={**VAE, "objective": "iwae", "num_samples": 5},
+            for_data=VAE_FOR_DATA,
+            published="85.54 nats: test NLL, MNIST, dynamic binarisation, K = 5000",
+            reference=BURDA_2016,
+        ),
+        Recipe(
+            name="convolutional_vae",
+            family="vae",
+            summary="variational autoencoder with convolutional networks",
+            settings={
+                **VAE,
+                "encoder": "convolutional",
+                "decoder": "convolutional",
+                "hidden_units": (32, 64),  # channels of the stages
+                "activation": "relu",
+            },
+            for_data={**VAE_FOR_DATA, "digits": {**VAE_FOR_DATA["digits"], "hidden_units": (32, 64)}},
+            reference=KINGMA_2014,
+        ),
+        Recipe(
+            name="linear_vae",
+            family="vae",
+            summary="VAE without hidden layers, a baseline like factor analysis",
+            settings={**VAE, "hidden_units": ()},
+            for_data={**VAE_FOR_DATA, "digits": {**VAE_FOR_DATA["digits"], "hidden_units": ()}},
+            reference=TIPPING_1999,
+        ),
+    )
+}
+
+
+def get_recipe(name):
+    """The recipe of that name; ValueError with the nearest names where there is none."""
+    if name not in RECIPES:
+        raise ValueError(unknown("recipe", name, RECIPES))
+    return RECIPES[name]
+
+
+def parse_overrides(recipe, assignments):
+    """Typed settings from `key=value` texts, as `--set` passes them.
+
+    Args:
+        recipe: `Recipe`; its default of a setting says the type.
+        assignments: texts such as "hidden_units=400,400".
+
+    Raises:
+        ValueError: not of the form key=value, an unknown key, a value of the wrong type or out of range.
+    """
+    overrides = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise ValueError(f"--set {assignment}: needs the form key=value")
+        if key not in recipe.settings:
+            raise ValueError(unknown(f"setting of recipe {recipe.name}", key, recipe.settings))
+        overrides[key] = _parse(key, text.strip(), recipe.settings[key])
+    return overrides
+
+
+def _parse(key, text, default):
+    if key in CHOICES:
+        if text not in CHOICES[key]:
+            raise ValueError(f"--set {key}={text}: allowed are {', '.join(CHOICES[key])}")
+        return text
+    if isinstance(default, str):
+        return text
+    try:
+        if isinstance(default, tuple):
+            value = tuple(int(part) for part in text.split(",") if part.strip())
+        else:
+            value = type(default)(text)
+    except ValueError:
+        kind = {int: "an integer", float: "a number", tuple: "integers separated by commas"}[type(default)]
+        raise ValueError(f"--set {key}={text}: needs {kind}, such as {_show(default)}") from None
+    numbers = value if isinstance(value, tuple) else (value,)
+    if not all(number > 0 and math.isfinite(number) for number in numbers):
+        raise ValueError(f"--set {key}={text}: must be positive and finite")
+    return value
+
+
+def _show(value):
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def resolve(recipe, data_name, data_kind, overrides):
+    """The settings of a run: the recipe's defaults, what differs for the data, then what the user set.
+
+    Args:
+        recipe: `Recipe`.
+        data_name, data_kind: of the `ImageData`.
+        overrides: dict from `parse_overrides`.
+
+    Raises:
+        ValueError: grey or colour values under a Bernoulli likelihood, which scores only 0 and 1.
+    """
+    settings = {**recipe.settings, **recipe.for_data.get(data_kind, {}), **recipe.for_data.get(data_name, {}), **overrides}
+    if settings.get("likelihood", "bernoulli") != "bernoulli" and "binarization" not in overrides:
+        settings["binarization"] = "none"  # it was for a Bernoulli likelihood
+    if settings.get("likelihood") == "bernoulli" and settings["binarization"] == "none" and data_kind != "binary":
+        raise ValueError(
+            f"likelihood=bernoulli with {data_kind} data {data_name!r}: a Bernoulli scores only 0 and 1, other values would "
+            "give figures that are no likelihood; use --set binarization=dynamic (or threshold), or "
+            "likelihood=discretized_logistic"
+        )
+    return settings
+
+
+def digest(recipe, settings):
+    """sha256 of a recipe's name, family and resolved settings: two runs with the same digest ran the same experiment."""
+    text = json.dumps({"recipe": recipe.name, "family": recipe.family, "settings": settings}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

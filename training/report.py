@@ -1,0 +1,135 @@
+"""A run's report.html, one file that needs no other, made from the run's own files. Imports no TensorFlow."""
+
+import base64
+import html
+
+from training.folder import write_atomically
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222; background: #fff }
+h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 2em; border-bottom: 1px solid #ddd }
+table { border-collapse: collapse } td, th { padding: .15em 1.2em .15em 0; text-align: left; vertical-align: top }
+td.number { text-align: right; font-variant-numeric: tabular-nums } th { color: #666; font-weight: normal }
+svg { max-width: 100%; height: auto } img { image-rendering: pixelated; max-width: 100% } code { font-size: .9em }
+"""
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 640, 220, 64, 28
+_COLOURS = ("#1764ab", "#d95f02")
+
+
+def write_report(folder):
+    """Writes `report.html` into a run's folder: settings, learning curves, samples, and figures with their protocol.
+
+    Args:
+        folder: `RunFolder`.
+    """
+    config, rows, evaluation = folder.read_config(), folder.rows(), folder.read_evaluation()
+    title = f"{config['recipe']} on {config['data']['spec']}"
+    parts = [f"<h1>{html.escape(title)}</h1><p>{html.escape(config['data']['description'])}</p>"]
+    if evaluation:
+        parts.append(_evaluation(evaluation))
+    picture = folder.newest_sample()
+    if picture:
+        encoded = base64.b64encode(picture.read_bytes()).decode()
+        epoch = int(picture.stem.removeprefix("epoch-"))
+        parts.append(
+            f"<h2>Samples after epoch {epoch}</h2><p>Means of the last conditional where the model has one.</p>"
+            f'<img alt="samples" src="data:image/png;base64,{encoded}">'
+        )
+    if rows:
+        parts.append(_curves(rows))
+    facts = {
+        "seed": config["seed"],
+        "strategy": f"{config['strategy']['name']}, replicas: {config['strategy']['replicas']}",
+        "recipe sha256": config["recipe_sha256"],
+        "data sha256": config["data"]["sha256"],
+        "reference": config["reference"],
+        "published figure": config["published"] or "none",
+        "created": config["created"],
+    }
+    parts.append("<h2>Settings</h2>" + _table(config["settings"]))
+    parts.append("<h2>Run</h2>" + _table(facts) + "<h2>Versions</h2>" + _table(config["versions"]))
+    page = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f"<style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+    )
+    write_atomically(folder.report, page.encode())
+
+
+def _table(facts):
+    rows = (f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(_text(value))}</td></tr>" for name, value in facts.items())
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _text(value):
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _evaluation(evaluation):
+    figures = {name.replace("_", " "): figure for name, figure in evaluation["figures"].items()}
+    for baseline, values in evaluation["baselines"].items():
+        for name, figure in values.items():
+            figures[f"{name} ({baseline}, baseline)".replace("_", " ")] = figure
+    rows = "".join(
+        f'<tr><th>{html.escape(name)}</th><td class="number">{figure["mean"]:.3f}</td>'
+        f'<td class="number">{_error(figure)}</td></tr>'
+        for name, figure in figures.items()
+    )
+    return (
+        "<h2>Figures</h2><table><tr><th></th><th>mean, nats an image</th><th>standard error</th></tr>"
+        f"{rows}</table><h2>Protocol</h2>{_table(evaluation['protocol'])}"
+    )
+
+
+def _error(figure):
+    error = figure.get("standard_error")
+    return "" if error is None else f"{error:.3f}"
+
+
+def _curves(rows):
+    names = [name for name in rows[0] if not name.startswith("val_") and name not in ("epoch", "seconds", "loss")]
+    charts = []
+    for name in names:
+        series = {"training": [row.get(name) for row in rows], "validation": [row.get(f"val_{name}") for row in rows]}
+        series = {label: values for label, values in series.items() if None not in values}
+        if series:
+            charts.append(f"<h3>{html.escape(name.replace('_', ' '))}</h3>" + curve([row["epoch"] for row in rows], series))
+    return "<h2>Learning curves</h2>" + "".join(charts)
+
+
+def curve(epochs, series):
+    """An SVG line chart.
+
+    Args:
+        epochs: ints, the horizontal axis.
+        series: dict from label to values, one for each epoch.
+    """
+    values = [value for line in series.values() for value in line]
+    low, high = min(values), max(values)
+    if high == low:
+        low, high = low - 1, high + 1
+
+    def x(epoch):
+        return _LEFT + (_WIDTH - _LEFT - 8) * (epoch - epochs[0]) / max(1, epochs[-1] - epochs[0])
+
+    def y(value):
+        return 8 + (_HEIGHT - _BOTTOM - 8) * (high - value) / (high - low)
+
+    parts = []
+    for index in range(5):
+        value = low + (high - low) * index / 4
+        parts.append(
+            f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#e5e5e5"/>'
+            f'<text x="{_LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.4g}</text>'
+        )
+    for epoch in sorted({epochs[0], epochs[len(epochs) // 2], epochs[-1]}):
+        parts.append(f'<text x="{x(epoch):.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{epoch}</text>')
+    for (label, line), colour in zip(series.items(), _COLOURS, strict=False):
+        points = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in zip(epochs, line, strict=True))
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
+        parts.append(f'<circle cx="{x(epochs[-1]):.1f}" cy="{y(line[-1]):.1f}" r="2.5" fill="{colour}"/>')
+        shift = 90 * list(series).index(label)
+        parts.append(f'<text x="{_LEFT + 8 + shift}" y="20" fill="{colour}">{html.escape(label)}</text>')
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" font-size="11" fill="#555" '
+        f'font-family="system-ui, sans-serif">{"".join(parts)}</svg>'
+    )

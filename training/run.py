@@ -1,0 +1,250 @@
+"""`train`: a recipe on a data set, recorded in a folder, resumable to the bit."""
+
+import contextlib
+import datetime
+import platform
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+import training.data
+from training import builders, recipes, strategies
+from training.callbacks import RunRecorder, StopAtNaN
+from training.folder import RunFolder
+from training.report import write_report
+
+_PACKAGES = ("keras-gen", "tensorflow", "keras", "tensorflow-probability", "numpy")
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while training; the message says how to go on."""
+
+
+def train(
+    recipe,
+    out,
+    data=None,
+    epochs=None,
+    seed=None,
+    overrides=(),
+    data_dir=None,
+    image_size=None,
+    download=False,
+    resume=False,
+    strategy=None,
+    verbose=1,
+):
+    """Trains a recipe and records the run in a folder.
+
+    A run that was killed at any moment and is resumed ends with the same weights, bit for bit, as one that was not: every epoch
+    ends with a checkpoint of model, optimizer and noise, and an epoch is a function of that and of its number.
+
+    Args:
+        recipe: name of a recipe.
+        out: the run's folder.
+        data: see `training.data.load`; None for digits.
+        epochs: int; None for the recipe's.
+        seed: int from 0, of the initial weights, the order of the data and all noise; None for 0.
+        overrides: texts "key=value".
+        data_dir, image_size, download: see `training.data.load`.
+        resume: continue the run in `out`, or begin it where there is none. What is not given is taken from the run; what is
+            given must agree with it, except that there may be more epochs. A learning rate that falls to the end of
+            training is then spread anew over all epochs.
+        strategy: see `training.strategies.make_strategy`; None for auto.
+        verbose: Keras's: 0 silent, 1 progress bar, 2 a line an epoch.
+
+    Returns:
+        dict: `run`, `epochs`, `resumed_from` (epochs done before), `metrics` (last row), `seconds`.
+
+    Raises:
+        ValueError: anything wrong with the arguments, the data or the run to resume. A new run leaves no folder behind then.
+        Interrupted: Ctrl-C; the run can be resumed.
+    """
+    started = time.monotonic()
+    recipe = recipes.get_recipe(recipe)
+    overrides = recipes.parse_overrides(recipe, overrides)
+    if epochs is not None:
+        overrides["epochs"] = epochs
+    given = {"data": data, "image_size": image_size, "seed": seed, "strategy": strategy}
+    given = {name: value for name, value in given.items() if value is not None}
+    strategy_name, strategy = strategies.make_strategy(strategy or "auto")
+    chief = strategies.is_chief(strategy)
+    folder = RunFolder(out)
+    resuming = resume and folder.is_run
+    if chief and not resuming:
+        folder.check_free()
+
+    config = folder.read_config() if resuming else None
+    if config:
+        _check_same(config, recipe, given, overrides)
+        given = {**given, "data": config["data"]["spec"], "image_size": config["data"]["image_size"]}
+        data_dir = data_dir or config["data"]["data_dir"]
+    images = training.data.load(given.get("data", "digits"), data_dir, given.get("image_size"), download)
+    if config:
+        _check_same_world(config, images, strategy)
+        config["settings"]["epochs"] = overrides.get("epochs", config["settings"]["epochs"])
+    else:
+        settings = recipes.resolve(recipe, images.name, images.kind, overrides)
+        config = _config(recipe, settings, images, given, data_dir, strategy_name, strategy)
+    settings, seed = _from_json(config["settings"]), config["seed"]
+
+    keras.utils.set_random_seed(seed)
+    if tf.config.list_physical_devices("GPU"):
+        # On CPUs the operations used here are deterministic as they are, and this would turn XLA off.
+        tf.config.experimental.enable_op_determinism()
+    steps = training.data.steps_per_epoch(len(images.train), settings["batch_size"])
+    model, done = None, 0
+    with strategy.scope():
+        if resuming:
+            model, done = _newest_checkpoint(folder)
+        if model is None:
+            model = builders.BUILDERS[recipe.family](settings, images.shape, seed, steps * settings["epochs"])
+        else:
+            # Where there are more epochs than when the checkpoint was written, the schedule is another.
+            model.optimizer.learning_rate = builders.learning_rate(settings, steps * settings["epochs"])
+    if chief:
+        if resuming:
+            config["recipe_sha256"] = recipes.digest(recipe, settings)
+            folder.write_config(config)
+            folder.truncate_rows(done)
+        else:
+            folder.create(config)
+
+    recorder = RunRecorder(folder, settings["epochs"], settings["picture_every"]) if chief else StopAtNaN()
+    with _left_whole(folder, recipe.name, chief):
+        _fit(model, images, settings, seed, steps, done, recorder, verbose)
+    if chief and settings["epochs"] > 0:
+        folder.publish_model(folder.list_checkpoints()[0][1])
+        write_report(folder)
+    rows = folder.rows()
+    return {
+        "run": str(folder.path),
+        "epochs": settings["epochs"],
+        "resumed_from": done,
+        "metrics": rows[-1] if rows else {},
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def _fit(model, images, settings, seed, steps, done, recorder, verbose):
+    if done >= settings["epochs"]:
+        return
+    binarization, batch_size = settings["binarization"], settings["batch_size"]
+    validation = training.data.fixed_images(images.validation, binarization)
+    model.fit(
+        training.data.batches(images.train, batch_size, seed, binarization, first_epoch=done),
+        epochs=settings["epochs"],
+        initial_epoch=done,
+        steps_per_epoch=steps,
+        validation_data=training.data.fixed_batches(validation, batch_size),
+        callbacks=[recorder],
+        shuffle=False,
+        verbose=verbose,
+    )
+
+
+@contextlib.contextmanager
+def _left_whole(folder, recipe, chief):
+    """After Ctrl-C says how to go on; after an error before the first checkpoint removes the folder."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        done = max((epochs for epochs, _ in folder.list_checkpoints()), default=0)
+        raise Interrupted(
+            f"interrupted after {done} whole epochs; continue with keras-gen train {recipe} --out {folder.path} --resume"
+        ) from None
+    except Exception:
+        if chief and not folder.list_checkpoints():
+            folder.remove()
+        raise
+
+
+def _newest_checkpoint(folder):
+    """(model, epochs done) of the newest checkpoint that can be read, or (None, 0)."""
+    for epochs, file in folder.list_checkpoints():
+        try:
+            return keras.saving.load_model(file), epochs
+        except (OSError, ValueError, KeyError) as error:
+            print(f"checkpoint {file} cannot be read ({error}); trying the one before", file=sys.stderr)
+    return None, 0
+
+
+def _config(recipe, settings, images, given, data_dir, strategy_name, strategy):
+    return {
+        "recipe": recipe.name,
+        "family": recipe.family,
+        "settings": settings,
+        "recipe_sha256": recipes.digest(recipe, settings),
+        "published": recipe.published,
+        "reference": recipe.reference,
+        "data": {
+            "spec": images.name,
+            "image_size": given.get("image_size"),
+            "data_dir": data_dir and str(Path(data_dir).resolve()),
+            "sha256": images.digest,
+            "description": images.description,
+            "kind": images.kind,
+            "shape": list(images.shape),
+        },
+        "seed": given.get("seed", 0),
+        "strategy": {"name": strategy_name, "replicas": strategy.num_replicas_in_sync},
+        "versions": _versions(),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _versions():
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions
+
+
+def _from_json(settings):
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+
+
+def _check_same(config, recipe, given, overrides):
+    """Raises ValueError if what is given for a resumed run is not what the run was begun with."""
+    settings = _from_json(config["settings"])
+    was = {
+        "recipe": config["recipe"],
+        "data": config["data"]["spec"],
+        "image_size": config["data"]["image_size"] and tuple(config["data"]["image_size"]),
+        "seed": config["seed"],
+        "strategy": config["strategy"]["name"],
+        **settings,
+    }
+    now = {"recipe": recipe.name, **given, **overrides}
+    differences = [
+        f"{name} is {was.get(name)!r} in the run and {value!r} now"
+        for name, value in now.items()
+        if value != was.get(name) and name != "epochs" and not (name == "strategy" and value == "auto")
+    ]
+    if overrides.get("epochs", settings["epochs"]) < settings["epochs"]:
+        differences.append(f"epochs is {settings['epochs']} in the run and {overrides['epochs']} now (more is allowed)")
+    if differences:
+        raise ValueError(
+            f"cannot resume with other settings: {'; '.join(differences)}. Leave the option out, or begin another run"
+        )
+
+
+def _check_same_world(config, images, strategy):
+    """Raises ValueError if data or number of replicas have changed since the run began; warns of other versions."""
+    if images.digest != config["data"]["sha256"]:
+        raise ValueError(
+            f"cannot resume: the contents of data {images.name!r} have changed since the run began (sha256 "
+            f"{images.digest[:12]}... now, {config['data']['sha256'][:12]}... then)"
+        )
+    replicas = config["strategy"]["replicas"]
+    if strategy.num_replicas_in_sync != replicas:
+        raise ValueError(f"cannot resume: the run has {replicas} replicas, this machine gives {strategy.num_replicas_in_sync}")
+    changed = [f"{name} {config['versions'].get(name)} -> {now}" for name, now in _versions().items()
+               if config["versions"].get(name) != now]  # fmt: skip
+    if changed:
+        print(f"warning: resumed with other versions ({', '.join(changed)}); the last bits may differ", file=sys.stderr)

@@ -1,0 +1,146 @@
+"""Where images come from: the embedded digits, TensorFlow Datasets, a folder, an npz file.
+
+Each source returns a dict from split name to a raw array `[N, H, W, C]`. One entry, "all", means that the source has no splits.
+"""
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from training.suggest import unknown
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+_GREY_MODES = ("1", "L", "LA")
+_COLOUR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB", "RGBX", "RGBa")
+
+
+def digits():
+    """The 1,797 handwritten 8x8 digits that come with scikit-learn, values 0..16 scaled to [0, 1]."""
+    from sklearn.datasets import load_digits
+
+    return {"all": (load_digits().images / 16).astype(np.float32)[..., None]}
+
+
+def npz(path):
+    """The array `images` of an `.npz` file, as stored."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"npz:{path}: no such file")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not hasattr(archive, "files"):
+                raise ValueError(f"npz:{path} is a single .npy array; save it with numpy.savez(path, images=array)")
+            if "images" not in archive.files:
+                raise ValueError(f"npz:{path} holds {', '.join(archive.files) or 'nothing'}; needs an array named images")
+            return {"all": archive["images"]}
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise ValueError(f"npz:{path} cannot be read as an .npz file: {error}") from error
+
+
+def folder(path, image_size=None):
+    """All images below a folder, in the order of their paths: grey if every one is grey, else colour (alpha is dropped).
+
+    Args:
+        path: the folder.
+        image_size: (height, width) to which each image is scaled, its longer side cropped evenly; None: all have one size.
+
+    Raises:
+        ValueError: no images, an image that cannot be read (named), images of different sizes without `image_size`.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise ValueError(f"folder:{path}: no such folder")
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+    if not files:
+        raise ValueError(f"folder:{path} holds no images (files ending in {', '.join(IMAGE_SUFFIXES)})")
+    images = [_read_image(file, image_size) for file in files]
+    for file, image in zip(files, images, strict=True):
+        if image.shape[:2] != images[0].shape[:2]:
+            raise ValueError(
+                f"{file} is {_size(image)} but {files[0]} is {_size(images[0])}: images must share one size; "
+                "give --image-size to resize them"
+            )
+    channels = max(image.shape[2] for image in images)
+    return {"all": np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in images])}
+
+
+def _read_image(file, image_size):
+    from PIL import Image, ImageOps
+
+    if file.stat().st_size == 0:
+        raise ValueError(f"{file} is empty (0 bytes); remove it or replace it by an image")
+    try:
+        with Image.open(file) as image:
+            if image.mode not in _GREY_MODES + _COLOUR_MODES:
+                raise ValueError(f"{file} has pixels of mode {image.mode}; allowed: 8 bits a channel, grey or colour")
+            image = ImageOps.exif_transpose(image).convert("L" if image.mode in _GREY_MODES else "RGB")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{file} cannot be read as an image ({error}); remove or repair it") from error
+    return _resize(image, image_size)
+
+
+def _resize(image, image_size):
+    """uint8 `[H, W, C]` of a PIL image, scaled so that it covers `image_size` and cropped around its centre."""
+    from PIL import Image, ImageOps
+
+    if image_size is not None:
+        image = ImageOps.fit(image, (image_size[1], image_size[0]), Image.Resampling.LANCZOS)
+    array = np.asarray(image)
+    return array[..., None] if array.ndim == 2 else array
+
+
+def _size(image):
+    return f"{image.shape[0]}x{image.shape[1]}"
+
+
+def tensorflow_dataset(name, data_dir=None, image_size=None, download=False):
+    """The feature `image` of a dataset of TensorFlow Datasets, by split.
+
+    Args:
+        name: its name, say "mnist".
+        data_dir: where prepared data lie; None: TFDS's own default (the variable TFDS_DATA_DIR, or ~/tensorflow_datasets).
+        image_size: as in `folder`.
+        download: whether data that are not there may be downloaded and prepared.
+    """
+    # Without this TFDS asks a cloud metadata server, which takes seconds to time out on a machine without network.
+    os.environ.setdefault("NO_GCE_CHECK", "true")
+    import tensorflow_datasets as tfds
+
+    base = name.split("/")[0].split(":")[0]
+    if base not in tfds.list_builders():
+        raise ValueError(
+            unknown("data", name, ["digits", *tfds.list_builders()], show_all=False)
+            + " (allowed: digits, a name of TensorFlow Datasets such as mnist, folder:PATH, npz:PATH)"
+        )
+    root = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    if not download and not (root / base).is_dir():
+        raise ValueError(
+            f"data {name!r} is not prepared in {root}: give --data-dir the folder that holds it, or --download to fetch it"
+        )
+    try:
+        builder = tfds.builder(name, data_dir=str(root))
+        if download:
+            builder.download_and_prepare()
+        feature = builder.info.features["image"]
+        return {split: _read_split(tfds, builder, split, feature.shape, image_size) for split in builder.info.splits}
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"data {name!r} has no feature named image; it holds {builder.info.features}") from error
+    except AssertionError as error:  # what TFDS raises for data that are not prepared
+        raise ValueError(f"data {name!r} is not prepared in {root}: {error}") from error
+
+
+def _read_split(tfds, builder, split, shape, image_size):
+    if image_size is None and None not in shape:
+        return tfds.as_numpy(
+            builder.as_dataset(split=split, batch_size=-1, decoders=tfds.decode.PartialDecoding({"image": True}))
+        )["image"]
+    if image_size is None:
+        raise ValueError(f"the images of {builder.name!r} have different sizes {shape}; give --image-size to resize them")
+    from PIL import Image
+
+    dataset = builder.as_dataset(split=split, decoders=tfds.decode.PartialDecoding({"image": True}))
+    # An image of one channel becomes a grey picture.
+    pictures = (Image.fromarray(example["image"].squeeze()) for example in tfds.as_numpy(dataset))
+    return np.stack([_resize(picture, image_size) for picture in pictures])
