@@ -68,9 +68,19 @@ def from_arrays(arrays, batch_size, order=None, limit=GROUP_STEPS):
 
         return tf.data.Dataset.from_tensor_slices(rows).map(group)
 
-    start = tf.data.Dataset.from_tensors(0).map(lambda _: order() if order else (tf.zeros(2, tf.int32), tf.constant(0, tf.int64)))
+    unordered = (tf.zeros(2, tf.int32), tf.constant(0, tf.int64))
+    start = tf.data.Dataset.from_tensors(0).map(lambda _: order() if order else unordered)
     dataset = start.flat_map(lambda *key: tf.data.Dataset.counter().flat_map(lambda number: epoch(number, *key))).prefetch(1)
     return Feed(without_autotuning(dataset), full + (left > 0), size)
+
+
+def one_by_one(made):
+    """The batches of a feed of groups of one step, as `train_step` takes them: what a strategy divides among replicas."""
+
+    def batch(group, sizes):
+        return keras.tree.map_structure(lambda tensor: tensor[0, : sizes[0]], group)
+
+    return without_autotuning(made.dataset.map(batch))
 
 
 def from_dataset(dataset, steps=None, limit=GROUP_STEPS):

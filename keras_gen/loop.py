@@ -55,27 +55,26 @@ class DeviceLoop:
             self.check_input(validation_data, "validation_data")
 
         limit = self._steps_a_call(callbacks, _STEP_HOOKS)
-        order = self.order if kwargs.get("shuffle", True) else None
-        data = (x, y, kwargs.get("sample_weight"))
-        train = None if kwargs.get("class_weight") else self._feed(data, batch_size, kwargs.get("steps_per_epoch"), limit, order)
-        test = None
-        if train is not None:
-            x, y, kwargs["sample_weight"] = train.dataset, None, None
-            kwargs["steps_per_epoch"] = train.steps
+        train = test = None
+        if not kwargs.get("class_weight"):
+            data = (x, y, kwargs.get("sample_weight"))
+            order = self.order if kwargs.get("shuffle", True) else None
+            prepared = self._prepared(data, batch_size, kwargs.get("steps_per_epoch"), limit, order)
+            if prepared:
+                x, kwargs["steps_per_epoch"], train = prepared
+                y = kwargs["sample_weight"] = None
+        if validation_data is not None:
+            data = keras.utils.unpack_x_y_sample_weight(validation_data)
+            size = kwargs.get("validation_batch_size") or batch_size
+            prepared = self._prepared(data, size, kwargs.get("validation_steps"), limit if train else 1)
+            if prepared:
+                kwargs["validation_data"], kwargs["validation_steps"], test = prepared
+        if train:
             callbacks = _ExactSteps(self, callbacks, verbose, epochs=epochs, steps=train.steps)
-            if validation_data is not None:
-                data = keras.utils.unpack_x_y_sample_weight(validation_data)
-                val_batch_size = kwargs.get("validation_batch_size") or batch_size
-                test = self._feed(data, val_batch_size, kwargs.get("validation_steps"), limit)
-            if test is not None:
-                kwargs["validation_data"], kwargs["validation_steps"] = test.dataset, test.steps
         if isinstance(x, tf.data.Dataset):
-            x = feed.without_autotuning(x)
-            kwargs["shuffle"] = False  # Keras warns that it ignores its own default
+            batch_size, kwargs["shuffle"] = None, False  # Keras warns that it ignores its own default
         with self._in_groups(limit, train, test):
-            return super().fit(
-                x, y, None if train else batch_size, epochs, verbose, callbacks, validation_split=validation_split, **kwargs
-            )
+            return super().fit(x, y, batch_size, epochs, verbose, callbacks, validation_split=validation_split, **kwargs)
 
     def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, steps=None, **kwargs):
         """As `keras.Model.evaluate`, for the same kinds of `x` as `fit`."""
@@ -83,12 +82,12 @@ class DeviceLoop:
             return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, **kwargs)
         self.check_input(x, "x")
         limit = self._steps_a_call(kwargs.get("callbacks"), ("on_test_batch_begin", "on_test_batch_end"))
-        test = self._feed((x, y, sample_weight), batch_size, steps, limit)
-        if test is not None:
-            x, y, sample_weight, steps, batch_size = test.dataset, None, None, test.steps, None
+        prepared, test = self._prepared((x, y, sample_weight), batch_size, steps, limit), None
+        if prepared:
+            x, steps, test = prepared
+            y = sample_weight = batch_size = None
+        if test:
             kwargs["callbacks"] = _ExactSteps(self, kwargs.get("callbacks"), verbose, epochs=1, steps=steps, history=False)
-        elif isinstance(x, tf.data.Dataset):
-            x = feed.without_autotuning(x)
         with self._in_groups(limit, None, test):
             return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, **kwargs)
 
@@ -113,26 +112,27 @@ class DeviceLoop:
             return 1
         return feed.GROUP_STEPS if self.steps_per_execution == 1 else self.steps_per_execution
 
-    def _feed(self, data, batch_size, steps, limit, order=None):
-        """The feed of `data`, a triple (x, y, sample_weight); None for what Keras is to feed, a batch at a time.
+    def _prepared(self, data, batch_size, steps, limit, order=None):
+        """What Keras is given for `data`, a triple (x, y, sample_weight): (dataset, steps, feed of groups or None).
 
-        Arrays are fed from here also where each step is a call, so that their order does not depend on who watches.
+        Arrays come in our order also where each step is a call, so that it does not depend on who watches. None for kinds
+        of data that Keras is to feed by itself.
         """
-        x = data[0]
-        if self.distribute_strategy.num_replicas_in_sync > 1:
-            return None
+        x, alone = data[0], self.distribute_strategy.num_replicas_in_sync == 1
         if isinstance(x, tf.data.Dataset):
-            return feed.from_dataset(x, steps, limit) if limit > 1 else None
+            made = feed.from_dataset(x, steps, limit) if alone and limit > 1 else None
+            return (made.dataset, made.steps, made) if made else (feed.without_autotuning(x), steps, None)
         if not _is_array(x) or any(part is not None and not _is_array(part) for part in data):
             return None
         arrays = tuple(tf.zeros(len(x)) if part is None else part for part in data)
         arrays = x if data[1] is None and data[2] is None else arrays
-        made = feed.from_arrays(arrays, batch_size or 32, order, limit)
-        return made if steps is None else made._replace(steps=steps)
+        made = feed.from_arrays(arrays, batch_size or 32, order, limit if alone else 1)
+        made = made._replace(steps=steps or made.steps)
+        return (made.dataset, made.steps, made) if alone else (feed.one_by_one(made), made.steps, None)
 
     @contextlib.contextmanager
     def _in_groups(self, limit, train, test):
-        """While Keras's `fit` or `evaluate` runs: its iterators give groups, a call of its step functions takes `limit` steps."""
+        """While Keras's `fit` or `evaluate` runs: its iterators give groups, of which a call takes `limit` steps."""
         before = self._loop.progress, self.steps_per_execution, self.train_function, self.test_function
         self._loop.progress = {"train": train and _Progress(train), "test": test and _Progress(test)}
         sizes = [each.group_steps for each in (train, test) if each]
@@ -235,6 +235,7 @@ class _Progress:
         self._epoch_steps = feed_.steps
         self._group_steps = feed_.group_steps
         self._iterator = self._left = None
+        self._batch = 0  # images of a full batch, as far as seen
         self.taken = 0
 
     def start_epoch(self):
@@ -250,14 +251,16 @@ class _Progress:
             self._iterator, self._left = iterator, None
         if self._left is None:
             group, sizes = next(iterator)
-            self._left = (_padded(group, self._group_steps), sizes.numpy(), 0)
+            batch = keras.tree.flatten(group)[0].shape[1]
+            self._batch = max(self._batch, batch)
+            if batch == self._batch:
+                group = _padded(group, self._group_steps)
+            self._left = (group, sizes.numpy(), 0)
         group, sizes, first = self._left
-        batch = keras.tree.flatten(group)[0].shape[1]
-        alone = len(sizes) == 1 and self._group_steps > 1
-        if sizes[first] < batch or alone:
+        if sizes[first] < self._batch:
             count, size = 1, int(sizes[first])
         else:
-            full = next((index for index in range(first, len(sizes)) if sizes[index] < batch), len(sizes))
+            full = next((index for index in range(first, len(sizes)) if sizes[index] < self._batch), len(sizes))
             count, size = min(full - first, wanted), None
         self._left = (group, sizes, first + count) if first + count < len(sizes) else None
         return group, first, count, size
@@ -316,7 +319,7 @@ def _padded(group, steps):
         missing = steps - tensor.shape[0]
         return tensor if missing <= 0 else tf.pad(tensor, [(0, missing)] + [(0, 0)] * (len(tensor.shape) - 1))
 
-    return group if keras.tree.flatten(group)[0].shape[0] == 1 else keras.tree.map_structure(pad, group)
+    return keras.tree.map_structure(pad, group)
 
 
 def _without_optional(value):

@@ -23,7 +23,7 @@ def vae(settings, data_shape, seed, total_steps):
         decoder=settings["decoder"],
         activation=settings["activation"],
         levels=settings["levels"],
-        binarization="none",  # the data pipeline does it
+        binarization=settings["binarization"],
         seed=seed,
     )
     objectives = {"elbo": kg.objectives.ELBO, "iwae": kg.objectives.IWAE}

@@ -1,9 +1,7 @@
-"""Image data for training: load by name, check, split, binarise, and batch as an exact function of (seed, epoch).
+"""Image data for training: load by name, check, split.
 
     data = load("mnist", data_dir="...")
-    train = batches(data.train, batch_size=100, seed=0, binarization="dynamic")
-
-uint8 images stay uint8 in memory and become float32 in [0, 1] a batch at a time.
+    model.fit(to_float(data.train), validation_data=fixed_images(data.validation, "dynamic"))
 """
 
 import dataclasses
@@ -19,7 +17,6 @@ from training import sources
 BINARIZATIONS = ("none", "threshold", "dynamic")
 _SPLITS = ("train", "validation", "test")
 _SPLIT_SEED = 20240229
-_SHUFFLE, _BINARIZE, _FIXED = 0, 1, 2  # what the seed's second word stands for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,68 +189,9 @@ def fixed_images(images, binarization, seed=0):
     images = to_float(images)
     if binarization == "none":
         return images
-    key, chunk = tf.constant([seed, _FIXED], tf.int32), 1000
+    key, chunk = tf.constant([seed, 0], tf.int32), 1000
     starts = range(0, len(images), chunk)
     return np.concatenate([binarize(images[i : i + chunk], binarization, fold_in(key, i)).numpy() for i in starts])
-
-
-def steps_per_epoch(num_images, batch_size):
-    """Batches an epoch, the short last one included."""
-    return -(-num_images // batch_size)
-
-
-def batches(images, batch_size, seed, binarization="none", first_epoch=0):
-    """An endless `tf.data` pipeline of training batches, epoch after epoch: a function of its arguments alone.
-
-    Epoch e visits a permutation keyed by (seed, e); batch i of it is binarised by noise keyed by (seed, e, i). So a pipeline
-    that starts at `first_epoch` = n gives exactly what one that started at 0 gives from epoch n on.
-
-    Args:
-        images: uint8 or float `[N, H, W, C]`.
-        batch_size: images a batch; the last batch of an epoch holds what is left.
-        seed: int.
-        binarization: "none", "threshold", or "dynamic": a fresh Bernoulli draw each epoch.
-        first_epoch: int, from 0.
-
-    Returns:
-        `tf.data.Dataset` of float32 `[B, H, W, C]` in [0, 1]; `steps_per_epoch` of them are an epoch.
-    """
-    _check_binarization(binarization)
-    count, steps = len(images), steps_per_epoch(len(images), batch_size)
-    images = tf.constant(images)
-    shuffle_key = tf.constant([seed, _SHUFFLE], tf.int32)
-    noise_key = tf.constant([seed, _BINARIZE], tf.int32)
-
-    def epoch_batches(epoch):
-        order = tf.random.experimental.stateless_shuffle(tf.range(count), fold_in(shuffle_key, epoch), alg="philox")
-        epoch_key = fold_in(noise_key, epoch)
-
-        def batch(step):
-            rows = order[step * batch_size : (step + 1) * batch_size]
-            return binarize(_scale(tf.gather(images, rows)), binarization, fold_in(epoch_key, step))
-
-        return tf.data.Dataset.range(steps).map(batch, num_parallel_calls=2, deterministic=True)
-
-    dataset = tf.data.Dataset.counter(first_epoch).flat_map(epoch_batches)
-    endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)  # which flat_map cannot know
-    return dataset.apply(endless).prefetch(8).with_options(_options())
-
-
-def fixed_batches(images, batch_size):
-    """A finite `tf.data` pipeline over float32 images in their order, for validation."""
-    return tf.data.Dataset.from_tensor_slices(images).batch(batch_size).prefetch(2).with_options(_options())
-
-
-def _options():
-    options = tf.data.Options()
-    # Its thread is joined when an iterator is deleted, which makes `fit` seem to hang for seconds at its end.
-    options.autotune.enabled = False
-    options.deterministic = True
-    return options
-
-
-def _scale(images):
-    return tf.cast(images, tf.float32) / 255.0 if images.dtype == tf.uint8 else images
 
 
 def _check_binarization(binarization):

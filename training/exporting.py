@@ -5,6 +5,8 @@ import keras
 import keras_gen  # noqa: F401  registers the models
 from export import export_generator
 
+_UNITS = {"effective_sample_size": "samples", "bits_per_dimension": "bits a pixel value"}
+
 
 def export_run(folder, config, evaluation, out, formats, quantize=None, name=None, overwrite=False):
     """Exports a finished run's generator with what the manifest and the model card tell of it.
@@ -21,16 +23,15 @@ def export_run(folder, config, evaluation, out, formats, quantize=None, name=Non
     """
     model = keras.saving.load_model(folder.finished_model())
     recipe = {"name": config["recipe"], "settings": config["settings"], "reference": config["reference"]}
-    run = {name: config[name] for name in ("data", "seed", "recipe_sha256", "strategy", "versions", "created")}
+    run = {key: config[key] for key in ("data", "seed", "strategy", "versions", "created")}
     figures = {}
-    if evaluation:
-        for name, figure in evaluation["figures"].items():
-            figures[name] = {
-                "value": figure["mean"],
-                "standard_error": figure.get("standard_error"),
-                "unit": "nats an image",
-                "protocol": evaluation["protocol"],
-            }
+    for figure, value in (evaluation["figures"] if evaluation else {}).items():
+        figures[figure] = {
+            "value": value["mean"],
+            "standard_error": value.get("standard_error"),
+            "unit": _UNITS.get(figure, "nats an image"),
+            "protocol": evaluation["protocol"],
+        }
     return export_generator(
         model,
         out,

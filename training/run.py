@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import math
 import platform
 import sys
 import time
@@ -96,7 +97,7 @@ def train(
     if tf.config.list_physical_devices("GPU"):
         # On CPUs the operations used here are deterministic as they are, and this would turn XLA off.
         tf.config.experimental.enable_op_determinism()
-    steps = training.data.steps_per_epoch(len(images.train), settings["batch_size"])
+    steps = math.ceil(len(images.train) / settings["batch_size"])
     model, done = None, 0
     with strategy.scope():
         if resuming:
@@ -116,7 +117,7 @@ def train(
 
     recorder = RunRecorder(folder, settings["epochs"], settings["picture_every"]) if chief else StopAtNaN()
     with _left_whole(folder, recipe.name, chief):
-        _fit(model, images, settings, seed, steps, done, recorder, verbose)
+        _fit(model, images, settings, done, recorder, verbose)
     if chief and settings["epochs"] > 0:
         folder.publish_model(folder.list_checkpoints()[0][1])
         write_report(folder)
@@ -130,19 +131,17 @@ def train(
     }
 
 
-def _fit(model, images, settings, seed, steps, done, recorder, verbose):
+def _fit(model, images, settings, done, recorder, verbose):
     if done >= settings["epochs"]:
         return
-    binarization, batch_size = settings["binarization"], settings["batch_size"]
-    validation = training.data.fixed_images(images.validation, binarization)
+    # The model binarises training images itself, afresh at each visit where the recipe says so; validation is drawn once.
     model.fit(
-        training.data.batches(images.train, batch_size, seed, binarization, first_epoch=done),
+        training.data.to_float(images.train),
+        batch_size=settings["batch_size"],
         epochs=settings["epochs"],
         initial_epoch=done,
-        steps_per_epoch=steps,
-        validation_data=training.data.fixed_batches(validation, batch_size),
+        validation_data=training.data.fixed_images(images.validation, settings["binarization"]),
         callbacks=[recorder],
-        shuffle=False,
         verbose=verbose,
     )
 

@@ -120,7 +120,8 @@ def test_sample_weight_labels_and_validation_split():
 
 
 def test_validation_freq_and_validation_steps():
-    arguments = {"validation_data": IMAGES, "validation_freq": 2, "validation_steps": 3, "validation_batch_size": 10, "epochs": 4}
+    arguments = {"validation_data": IMAGES, "validation_freq": 2, "validation_steps": 3, "validation_batch_size": 10}
+    arguments["epochs"] = 4
     loop, plain = fit(model(), **arguments), fit(model(jit_compile=False), **arguments)
     assert len(loop["val_loss"]) == 2
     assert_same(loop, plain)
@@ -194,7 +195,8 @@ def test_a_users_batch_level_callback_sees_each_step(stock):
 
 def test_lambda_callbacks_see_each_step():
     seen = []
-    fit(model(), epochs=1, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))])
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))
+    fit(model(), epochs=1, callbacks=[callback])
     assert seen == list(range(STEPS))
 
 
@@ -327,7 +329,8 @@ def test_a_dataset_larger_than_a_group_is_streamed():
 
 
 def test_the_loop_can_be_bounded_and_turned_off():
-    for arguments, steps in (({}, 10), ({"steps_per_execution": 3}, 3), ({"jit_compile": False}, 1), ({"run_eagerly": True}, 1)):
+    one_by_one = {"jit_compile": False}, {"run_eagerly": True}
+    for arguments, steps in (({}, 10), ({"steps_per_execution": 3}, 3), *((each, 1) for each in one_by_one)):
         progress, made = SeenByProgress(), model()
         made.compile(**arguments)
         history = fit(made, epochs=1, callbacks=[progress])

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from training import data, sources
@@ -188,57 +187,6 @@ def test_image_size_of_what_is_not_resized():
         data.load("digits", image_size=(4, 4))
 
 
-# Batches.
-
-
-def take(dataset, count):
-    return [batch.numpy() for batch in dataset.take(count)]
-
-
-@pytest.mark.parametrize("binarization", data.BINARIZATIONS)
-def test_a_later_start_gives_the_same_epochs(binarization):
-    images = grey(25)
-    steps = data.steps_per_epoch(25, 8)
-    assert steps == 4
-    whole = take(data.batches(images, 8, 3, binarization), 5 * steps)
-    for epoch in range(5):
-        part = take(data.batches(images, 8, 3, binarization, first_epoch=epoch), (5 - epoch) * steps)
-        for got, expected in zip(part, whole[epoch * steps :], strict=True):
-            np.testing.assert_array_equal(got, expected)
-
-
-def test_an_epoch_visits_every_image_once_in_another_order():
-    images = np.arange(25, dtype=np.uint8).reshape(25, 1, 1, 1)
-    batches = take(data.batches(images, 8, 0), 8)
-    assert [len(batch) for batch in batches] == [8, 8, 8, 1] * 2
-    first, second = (np.rint(255 * np.concatenate(batches[i : i + 4]).ravel()) for i in (0, 4))
-    assert sorted(first) == sorted(second) == list(range(25))
-    assert not np.array_equal(first, second) and not np.array_equal(first, range(25))
-
-
-def test_another_seed_gives_another_order_and_other_noise():
-    images = np.full((25, 2, 2, 1), 0.5, np.float32)
-    first, second = (np.concatenate(take(data.batches(images, 8, seed, "dynamic"), 4)) for seed in (0, 1))
-    assert not np.array_equal(first, second)
-
-
-def test_dynamic_binarisation_is_a_fresh_bernoulli_draw():
-    levels = np.array([0, 0.1, 0.5, 0.9, 1], np.float32)
-    images = np.tile(levels[None, :, None, None], (100, 1, 20, 1))
-    epochs = 50
-    draws = np.stack([batch for batch in take(data.batches(images, 100, 0, "dynamic"), epochs)])
-    assert set(np.unique(draws)) == {0.0, 1.0}
-    count = epochs * 100 * 20
-    frequency = draws.mean(axis=(0, 1, 3, 4))
-    assert frequency[0] == 0 and frequency[4] == 1
-    # 4.5 standard errors: one failure in 150,000 such tests.
-    assert (np.abs(frequency - levels) <= 4.5 * np.sqrt(levels * (1 - levels) / count)).all()
-    # Draws of two epochs, two images or two pixels have nothing to do with each other.
-    half = draws[:, :, 2, :, 0] - 0.5
-    for pair in (half[:-1] * half[1:], half[:, :-1] * half[:, 1:], half[..., :-1] * half[..., 1:]):
-        assert abs(pair.mean()) <= 4.5 * 0.25 / np.sqrt(pair.size)
-
-
 def test_fixed_images():
     images = np.tile(grey(50), (40, 1, 1, 1))
     for binarization in ("threshold", "dynamic"):
@@ -255,11 +203,4 @@ def test_fixed_images():
 
 def test_unknown_binarization():
     with pytest.raises(ValueError, match="binarization 'dinamic'; allowed: none, threshold, dynamic"):
-        data.batches(grey(), 5, 0, "dinamic")
-
-
-def test_fixed_batches_keep_the_order():
-    images = data.to_float(grey(7))
-    batches = list(data.fixed_batches(images, 3))
-    assert [len(batch) for batch in batches] == [3, 3, 1]
-    np.testing.assert_array_equal(tf.concat(batches, 0), images)
+        data.fixed_images(grey(), "dinamic")
