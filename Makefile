@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint readme clean
 
 demo: $(VENV)/installed
 	$(RUN) -m training.demo
@@ -13,6 +13,9 @@ test: $(VENV)/installed lint
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .
+
+readme: $(VENV)/installed
+	$(RUN) -m training.readme
 
 $(VENV)/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "keras_gen needs Python >= 3.11; this is " + sys.version.split()[0] + ". Name another with make PYTHON=...")'

@@ -1,0 +1,57 @@
+"""Writes the tables of README.md from the runs' own files: `python -m training.readme`, `make readme`."""
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def tables(root=ROOT):
+    """The generated blocks of the README, by name, as Markdown."""
+    return {"runs": _runs(root / "benchmarks" / "runs"), "artifacts": _artifacts(root / "saved_models")}
+
+
+def filled(text, blocks):
+    """`text` with each `<!-- name -->` ... `<!-- end -->` block replaced by its table."""
+    for name, block in blocks.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"README.md has no block <!-- {name} --> ... <!-- end -->")
+        text = pattern.sub(lambda match, block=block: match[1] + block + match[2], text)
+    return text
+
+
+def _runs(folder):
+    rows = ["| run | data | model | K | figure | best baseline | minutes |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    for path in sorted(folder.glob("*.json")):
+        run = json.loads(path.read_text())
+        protocol = run["protocol"]
+        nll = run["figures"]["negative_log_likelihood"]
+        baseline = min(
+            ((name, each["negative_log_likelihood"]["mean"]) for name, each in run["baselines"].items()), key=lambda pair: pair[1]
+        )
+        rows.append(
+            f"| {path.stem} | {protocol['data']} {protocol['split']}, {protocol['images']:,} images, "
+            f"binarised: {protocol['binarization']} | {run['model']} | {protocol['num_samples']:,} "
+            f"| {nll['mean']:.2f} ± {nll['standard_error']:.2f} | {baseline[0].replace('_', ' ')} {baseline[1]:.2f} "
+            f"| {run['seconds'] / 60:.0f} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def _artifacts(folder):
+    rows = ["| artifact | SavedModel | TFLite | ONNX | largest difference of `mean` |", "| --- | --- | --- | --- | --- |"]
+    for path in sorted(folder.glob("*/manifest.json")):
+        manifest = json.loads(path.read_text())
+        formats = manifest["formats"]
+        sizes = [f"{formats[name]['bytes'] / 1000:.0f} kB" if name in formats else "" for name in ("saved_model", "tflite", "onnx")]
+        differences = [each for record in formats.values() for each in record["differences"] if each["output"] == "mean"]
+        largest = max(each["largest"] for each in differences)
+        rows.append(f"| [{path.parent.name}](saved_models/{path.parent.name}) | {' | '.join(sizes)} | {largest:.1e} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    readme.write_text(filled(readme.read_text(), tables()))
