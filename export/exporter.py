@@ -115,6 +115,7 @@ def _write_format(format, model, signature, kind, outputs, folder, quantize):
     if format == "tflite":
         generators.append(tflite.read(file, tflite.SINGLE))
     differences = check_draws(format, generators, model, kind, tolerance)
+    details["differences"] = [difference.to_dict() for difference in differences]
     if quantize and format == "tflite":
         drawn = generators[0].generate(golden.CANDIDATES)
         differences = compare(golden.CANDIDATES, outputs, drawn, kind, tolerance)

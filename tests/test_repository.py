@@ -1,4 +1,4 @@
-"""What the repository says of itself is true: the README's code runs, its tables are those of the run files, all is documented."""
+"""What the repository says of itself is true: README code runs, its tables are those of the run files, all is documented."""
 
 import inspect
 import json
@@ -81,6 +81,7 @@ def test_requirements_are_pinned_and_within_the_ranges_of_setup():
             (specifier,) = requirement.specifier
             assert specifier.operator == "==", line
             pinned[requirement.name.lower().replace("_", "-")] = specifier.version
-    for text in re.findall(r'^\s+"([a-zA-Z][^"]*)",$', (ROOT / "setup.py").read_text().split("install_requires")[1], re.MULTILINE):
+    ranges = (ROOT / "setup.py").read_text().split("install_requires")[1]
+    for text in re.findall(r'^\s+"([a-zA-Z][^"]*)",$', ranges, re.MULTILINE):
         requirement = Requirement(text)
         assert requirement.specifier.contains(pinned[requirement.name.lower().replace("_", "-")]), text

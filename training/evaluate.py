@@ -56,7 +56,10 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
         model, images, num_samples=num_samples, batch_size=batch_size, seed=seed, progress=progress
     )
     elbo = _elbo(model, images, batch_size, seed)
+    rows = folder.rows()
     result = {
+        "model": _describe(model, settings),
+        "training": {"epochs": len(rows), "seconds": round(sum(row["seconds"] for row in rows), 1)},
         "protocol": {
             "estimator": "log mean of K importance weights p(x, z) / q(z given x), z from q(z given x); nats an image",
             "data": data.name,
@@ -94,6 +97,15 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
     write_json(folder.evaluation, result)
     write_report(folder)
     return result
+
+
+def _describe(model, settings):
+    """One line: the family, the units from the data to the latents, the objective."""
+    units = [np.prod(model.data_shape), *settings.get("hidden_units", ()), settings.get("latent_dim", "")]
+    kind = "convolutional " if settings.get("encoder") == "convolutional" else ""
+    samples = settings.get("num_samples", 1)
+    objective = settings.get("objective", "").upper() + (f"({samples})" if samples > 1 else "")
+    return f"{kind}{type(model).__name__} {'-'.join(map(str, units))}, {settings.get('activation', '')}, {objective}"
 
 
 def _elbo(model, images, batch_size, seed):

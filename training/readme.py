@@ -28,14 +28,13 @@ def _runs(folder):
         run = json.loads(path.read_text())
         protocol = run["protocol"]
         nll = run["figures"]["negative_log_likelihood"]
-        baseline = min(
-            ((name, each["negative_log_likelihood"]["mean"]) for name, each in run["baselines"].items()), key=lambda pair: pair[1]
-        )
+        baseline = {name: each["negative_log_likelihood"]["mean"] for name, each in run["baselines"].items()}
+        name = min(baseline, key=baseline.get)
         rows.append(
             f"| {path.stem} | {protocol['data']} {protocol['split']}, {protocol['images']:,} images, "
             f"binarised: {protocol['binarization']} | {run['model']} | {protocol['num_samples']:,} "
-            f"| {nll['mean']:.2f} ± {nll['standard_error']:.2f} | {baseline[0].replace('_', ' ')} {baseline[1]:.2f} "
-            f"| {run['seconds'] / 60:.0f} |"
+            f"| **{nll['mean']:.2f}** ± {nll['standard_error']:.2f} | {name.replace('_', ' ')} {baseline[name]:.2f} "
+            f"| {run['training']['seconds'] / 60:.1f} |"
         )
     return "\n".join(rows) + "\n"
 
@@ -45,7 +44,8 @@ def _artifacts(folder):
     for path in sorted(folder.glob("*/manifest.json")):
         manifest = json.loads(path.read_text())
         formats = manifest["formats"]
-        sizes = [f"{formats[name]['bytes'] / 1000:.0f} kB" if name in formats else "" for name in ("saved_model", "tflite", "onnx")]
+        names = ("saved_model", "tflite", "onnx")
+        sizes = [f"{formats[name]['bytes'] / 1000:.0f} kB" if name in formats else "" for name in names]
         differences = [each for record in formats.values() for each in record["differences"] if each["output"] == "mean"]
         largest = max(each["largest"] for each in differences)
         rows.append(f"| [{path.parent.name}](saved_models/{path.parent.name}) | {' | '.join(sizes)} | {largest:.1e} |")

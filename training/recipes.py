@@ -81,10 +81,12 @@ VAE_FOR_DATA = {
         "levels": 17,
         "likelihood": "bernoulli",
         "binarization": "threshold",
-        "latent_dim": 16,
-        "hidden_units": (128, 128),
-        "epochs": 200,
-        "picture_every": 20,
+        "latent_dim": 6,
+        "hidden_units": (200, 100),
+        "activation": "relu",
+        "learning_rate": 3e-3,
+        "epochs": 300,
+        "picture_every": 30,
     },
     **{
         name: {"likelihood": "bernoulli", "binarization": "dynamic"}

@@ -47,10 +47,12 @@ class Objective:
         raise NotImplementedError
 
     def get_config(self):
+        """The constructor's arguments."""
         return {"num_samples": self.num_samples}
 
     @classmethod
     def from_config(cls, config):
+        """The objective with the arguments of `get_config`."""
         return cls(**config)
 
 
