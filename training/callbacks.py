@@ -1,6 +1,9 @@
 """What happens at the end of each epoch of a run."""
 
+import contextlib
 import math
+import signal
+import threading
 import time
 
 import keras
@@ -66,6 +69,40 @@ class RunRecorder(keras.callbacks.Callback):
                 array = np.asarray(picture)
                 tf.summary.image("samples", array.reshape(1, *array.shape[:2], -1))
         self._writer.flush()
+
+
+class RememberedInterrupt(keras.callbacks.Callback):
+    """Raises KeyboardInterrupt at the end of an epoch in which Ctrl-C was pressed, should the exception itself have been lost.
+
+    Python raises it wherever it happens to be, which may be inside a destructor or a callback from C, where it is swallowed.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.asked = False
+
+    def handle(self, signal_number, frame):
+        """A signal handler: remembers the request and raises as Python's own does."""
+        self.asked = True
+        raise KeyboardInterrupt
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.asked and epoch + 1 < self.params["epochs"]:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def remembered_interrupts():
+    """While it is open, Ctrl-C is handled by the `RememberedInterrupt` that it gives."""
+    interrupt = RememberedInterrupt()
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+        yield interrupt
+        return
+    before = signal.signal(signal.SIGINT, interrupt.handle)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class StopAtNaN(keras.callbacks.Callback):

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import training.data
 from training import builders, recipes, strategies
-from training.callbacks import RunRecorder, StopAtNaN
+from training.callbacks import RunRecorder, StopAtNaN, remembered_interrupts
 from training.folder import RunFolder
 from training.report import write_report
 
@@ -116,8 +116,8 @@ def train(
             folder.create(config)
 
     recorder = RunRecorder(folder, settings["epochs"], settings["picture_every"]) if chief else StopAtNaN()
-    with _left_whole(folder, recipe.name, chief):
-        _fit(model, images, settings, done, recorder, verbose)
+    with _left_whole(folder, recipe.name, chief), remembered_interrupts() as interrupt:
+        _fit(model, images, settings, done, [recorder, interrupt], verbose)
     if chief and settings["epochs"] > 0:
         folder.publish_model(folder.list_checkpoints()[0][1])
         write_report(folder)
@@ -131,7 +131,7 @@ def train(
     }
 
 
-def _fit(model, images, settings, done, recorder, verbose):
+def _fit(model, images, settings, done, callbacks, verbose):
     if done >= settings["epochs"]:
         return
     # The model binarises training images itself, afresh at each visit where the recipe says so; validation is drawn once.
@@ -141,7 +141,7 @@ def _fit(model, images, settings, done, recorder, verbose):
         epochs=settings["epochs"],
         initial_epoch=done,
         validation_data=training.data.fixed_images(images.validation, settings["binarization"]),
-        callbacks=[recorder],
+        callbacks=callbacks,
         verbose=verbose,
     )
 

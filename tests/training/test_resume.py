@@ -1,11 +1,14 @@
 """A run that was stopped at any moment and resumed ends as one that was not."""
 
+import contextlib
 import random
 import signal
 import time
 
+import keras
 import pytest
 
+import training.run
 from tests.training.helpers import SMALL, assert_same_run, rows, start
 from training.folder import RunFolder
 from training.run import train
@@ -148,3 +151,23 @@ def test_other_data_are_refused(tmp_path):
     np.savez(tmp_path / "images.npz", images=images)
     with pytest.raises(ValueError, match="contents of data .* have changed"):
         train("vae", tmp_path / "run", resume=True)
+
+
+class SwallowsAnInterrupt(keras.callbacks.Callback):
+    """Ctrl-C at a moment when Python is inside code that drops the exception, as a destructor does."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
+        if epoch == 1:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+
+
+def test_a_swallowed_interrupt_is_honoured_at_the_end_of_the_epoch(tmp_path, reference, monkeypatch):
+    recorder = training.run.RunRecorder
+    monkeypatch.setattr(training.run, "RunRecorder", type("Recorder", (SwallowsAnInterrupt, recorder), {}))
+    with pytest.raises(training.run.Interrupted, match="after 2 whole epochs"):
+        train("vae", tmp_path / "run", **options())
+    monkeypatch.undo()
+    train("vae", tmp_path / "run", resume=True, **options())
+    assert_same_run(tmp_path / "run", reference)
