@@ -1,0 +1,62 @@
+"""`python -m benchmarks [run|table|check]`: measure, print the README's table, or check the ports alone."""
+
+import argparse
+import json
+import os
+import tempfile
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("command", nargs="?", choices=("run", "table", "check"), default="run")
+    parser.add_argument("--full", action="store_true", help="five repeats of 300 steps and the curves (under 40 minutes)")
+    parser.add_argument("--quick", action="store_true", help="three shorter repeats (under 5 minutes): the default")
+    parser.add_argument("--only", nargs="+", metavar="CASE", help="these cases alone")
+    parser.add_argument("--output", default=FOLDER, help="folder of results.json and results.svg")
+    arguments = parser.parse_args()
+    if arguments.full and arguments.quick:
+        parser.error("--full and --quick exclude each other.")
+    path = os.path.join(arguments.output, "results.json")
+    if arguments.command == "table":
+        show(path)
+    elif arguments.command == "check":
+        check(arguments.only)
+    else:
+        from benchmarks import picture
+        from benchmarks.run import run
+
+        results = run(arguments.full, arguments.only, say=lambda line: print(line, flush=True))
+        with open(path, "w") as file:
+            json.dump(results, file, indent=1)
+            file.write("\n")
+        with open(os.path.join(arguments.output, "results.svg"), "w") as file:
+            file.write(picture.svg(results))
+        show(path)
+
+
+def show(path):
+    from benchmarks.table import markdown
+
+    with open(path) as file:
+        print(markdown(json.load(file)))
+
+
+def check(only=None):
+    """Every port of every case against our model; prints the relative errors, raises where a port is wrong or does not run."""
+    from benchmarks.registry import cases
+    from benchmarks.run import Processes, start
+
+    for name, case in cases().items():
+        if not only or name in only:
+            with tempfile.TemporaryDirectory() as folder, Processes() as processes:
+                figures = start(case, 1, os.path.join(folder, "reference.npz"), processes)
+            for peer, own in figures.items():
+                if "error" in own:
+                    raise RuntimeError(f"{name}, {peer}: {own['error']}")
+                print(name, peer, own.get("port_errors", ""), flush=True)
+
+
+if __name__ == "__main__":
+    main()

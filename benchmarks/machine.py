@@ -1,0 +1,60 @@
+"""What was measured on: the machine's description and its measured peaks."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import time
+
+PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "torch", "jax", "optax", "pythae", "numpy")
+
+
+def description():
+    """JSON values."""
+    with open("/proc/cpuinfo") as lines:
+        models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "cpu": models[0] if models else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "load": os.getloadavg()[0],
+    }
+
+
+def peaks():
+    """The best of several: FLOP/s of a 2048^3 float32 product in TensorFlow (oneDNN), bytes/s of a triad on 64 MB arrays."""
+    import tensorflow as tf
+
+    size, count = 2048, 2**24
+    matrix = tf.random.normal((size, size))
+    product = _fastest(lambda: tf.matmul(matrix, matrix).numpy()[0, 0])
+    b, c = tf.random.normal((count,)), tf.random.normal((count,))
+    triad = tf.function(lambda b, c: b + 1.5 * c, jit_compile=True)
+    seconds = _fastest(lambda: triad(b, c))
+    return {"flops": 2 * size**3 / product, "bytes": 3 * 4 * count / seconds}
+
+
+def _fastest(function, repeats=10):
+    function()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def import_seconds(code):
+    """Seconds that `code`, a string of imports, takes in this (fresh) process."""
+    start = time.perf_counter()
+    exec(code, {})
+    return {"seconds": time.perf_counter() - start}

@@ -1,0 +1,41 @@
+"""The list of what is measured. A family adds itself here, and its cases and contenders in its own file."""
+
+import importlib
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model, objective and batch, trained by several contenders.
+
+    Attributes:
+        name: key in the results.
+        title: what the table calls it.
+        contenders: name to "module:class" of a `Contender`; the first, `keras_gen`, is ours and the reference.
+        settings: what the family's contenders need to build it.
+        steps: steps an epoch, the unit of a timed repeat.
+        quick_steps: the same in quick mode.
+        quick_without: contenders that quick mode leaves out.
+        target: validation bound, nats, that ends the race for "time to a bound".
+        limits: ("what", contender or contenders of which the faster counts, must, aim): ratios of our step to theirs.
+        scaling: setting to values, for the curves of step time.
+    """
+
+    name: str
+    title: str
+    contenders: dict
+    settings: dict
+    steps: int = 300
+    quick_steps: int = 300
+    quick_without: tuple = ()
+    target: float | None = None
+    limits: tuple = ()
+    scaling: dict = field(default_factory=dict)
+
+
+FAMILIES = ("benchmarks.vae",)
+
+
+def cases():
+    """name to `Case`, all families."""
+    return {case.name: case for family in FAMILIES for case in importlib.import_module(family).CASES}

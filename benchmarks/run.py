@@ -1,0 +1,179 @@
+"""Measures: every case, its contenders in turn (A B C A B C ...), each in its own idle-until-asked process."""
+
+import os
+import statistics
+import sys
+import tempfile
+
+from benchmarks.processes import THREADS, Failure, Process
+from benchmarks.registry import cases
+
+#: Largest relative errors of a port's loss and of its gradient (over the gradient's largest element), float32.
+PORT_TOLERANCE = {"loss": 1e-5, "gradient": 1e-4}
+
+
+class WrongPort(AssertionError):
+    """A port does not compute what our model computes: its times would mean nothing."""
+
+
+def run(full=False, only=None, say=print):
+    """All measurements: JSON values.
+
+    Args:
+        full: five repeats of 300 steps a case and the curves; else three shorter repeats.
+        only: names of cases; None for all.
+        say: takes a line of progress.
+    """
+    results = {"mode": "full" if full else "quick", "threads": THREADS}
+    with opened(Process()) as process:
+        results["machine"] = process.ask("call", function="benchmarks.machine:description")
+        results["machine"]["peaks"] = process.ask("call", function="benchmarks.machine:peaks")
+    results["cases"] = {}
+    for name, case in cases().items():
+        if not only or name in only:
+            results["cases"][name] = measure(case, full, say)
+    results["imports"] = imports(5 if full else 3)
+    if full:
+        results["curves"] = curves(only, say)
+    return results
+
+
+def measure(case, full=False, say=print):
+    """One case: name of contender to its figures, or to {"error": why there are none}."""
+    steps = case.steps if full else case.quick_steps
+    with tempfile.TemporaryDirectory() as folder, Processes() as processes:
+        leave_out = () if full else case.quick_without
+        figures = start(case, steps, os.path.join(folder, "reference.npz"), processes, leave_out)
+        say(f"{case.name}: all ports are right")
+        for _ in range(5 if full else 3):
+            for name, process in list(processes.items()):
+                with figures.watch(name, processes):
+                    seconds = process.ask("train", epochs=1)["seconds"]
+                    figures[name]["ms"] += [1e3 * each / steps for each in seconds]
+        for name, process in list(processes.items()):
+            figures[name].update(spread(figures[name]["ms"]))
+            figures[name]["first"] = max(0.0, figures[name]["first"] - 1e-3 * steps * figures[name]["median"])
+            if case.target is not None and not name.startswith("products"):
+                with figures.watch(name, processes):
+                    figures[name]["bound"] = process.ask("time_to_bound", target=case.target, most_epochs=20)
+            figures[name]["memory"] = process.ask("peak_memory")["bytes"]
+            say(f"{case.name} {name}: {figures[name]['median']:.3f} ms a step")
+        figures.add_counts(case)
+    return dict(figures)
+
+
+def start(case, steps, reference, processes, leave_out=()):
+    """Starts the case's contenders into `processes`, times their first epochs and checks every port against our model.
+
+    Raises:
+        WrongPort: a port whose loss or gradient is not ours.
+    """
+    figures = _Figures()
+    for name, where in case.contenders.items():
+        if name not in leave_out:
+            figures[name], processes[name] = {"ms": []}, Process()
+            processes[name].send("load", contender=where)
+    for name, process in list(processes.items()):
+        with figures.watch(name, processes):
+            process.receive()
+    for name, process in list(processes.items()):
+        with figures.watch(name, processes):
+            process.ask("build", settings=case.settings, steps=steps, reference=reference)
+            figures[name]["first"] = process.ask("first")["seconds"]
+            if name == "keras_gen":
+                process.ask("write_reference", reference=reference)
+            elif not name.startswith("products"):
+                errors = process.ask("check", reference=reference)
+                if any(not errors[what] <= limit for what, limit in PORT_TOLERANCE.items()):
+                    raise WrongPort(f"{case.name}, {name}: relative errors {errors}, at most {PORT_TOLERANCE} are allowed.")
+                figures[name]["port_errors"] = errors
+    return figures
+
+
+def imports(repeats):
+    """Seconds to import keras_gen, and TensorFlow with TensorFlow Probability alone, in fresh processes in turn."""
+    codes = {
+        "keras_gen": "import keras_gen",
+        "tensorflow + tensorflow_probability": "import tensorflow, tensorflow_probability",
+        "tensorflow + tensorflow_probability.distributions": "import tensorflow, tensorflow_probability; "
+        "tensorflow_probability.distributions.Normal",
+    }
+    seconds = {name: [] for name in codes}
+    for _ in range(repeats):
+        for name, code in codes.items():
+            with opened(Process()) as process:
+                seconds[name].append(process.ask("call", function="benchmarks.machine:import_seconds", code=code)["seconds"])
+    return {name: spread(values) for name, values in seconds.items()}
+
+
+def curves(only=None, say=print):
+    """Our step time against each setting of the cases' `scaling`: a list of {case, setting, values, ms}."""
+    drawn = []
+    for case in cases().values():
+        for setting, values in case.scaling.items() if not only or case.name in only else ():
+            ms = []
+            for value in values:
+                with tempfile.TemporaryDirectory() as folder, opened(Process()) as process:
+                    process.ask("load", contender=case.contenders["keras_gen"])
+                    path = os.path.join(folder, "none")
+                    process.ask("build", settings={**case.settings, setting: value}, steps=100, reference=path)
+                    ms.append(1e3 * statistics.median(process.ask("train", epochs=3)["seconds"]) / 100)
+            drawn.append({"case": case.name, "setting": setting, "values": values, "ms": ms})
+            say(f"{case.name}, {setting} = {values}: {ms} ms")
+    return drawn
+
+
+def spread(values):
+    """Median, least and greatest."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+class _Figures(dict):
+    def watch(self, name, processes):
+        return _Watch(self, name, processes)
+
+    def add_counts(self, case):
+        """FLOPs and bytes of a step, by XLA's cost analysis of the JAX port's compiled step."""
+        if "jax" in case.contenders:
+            with opened(Process()) as process:
+                module = case.contenders["jax"].split(":")[0]
+                self["counts"] = process.ask("call", function=f"{module}:counts", settings=case.settings)
+
+
+class _Watch:
+    """Turns a contender's `Failure` into an entry of the figures and drops its process; ours may not fail."""
+
+    def __init__(self, figures, name, processes):
+        self._figures, self._name, self._processes = figures, name, processes
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if not isinstance(error, Failure) or self._name == "keras_gen":
+            if isinstance(error, Failure):
+                print(self._processes[self._name].errors(), file=sys.stderr)
+            return False
+        self._figures[self._name] = {"error": str(error)}
+        self._processes.pop(self._name).close()
+        return True
+
+
+class Processes(dict):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        for process in self.values():
+            process.close()
+
+
+class opened:
+    def __init__(self, process):
+        self._process = process
+
+    def __enter__(self):
+        return self._process
+
+    def __exit__(self, *error):
+        self._process.close()

@@ -1,0 +1,89 @@
+"""The results as Markdown, for the README. Imports nothing heavy."""
+
+from benchmarks.registry import cases
+
+FIRST_STEP_LIMITS = (10.0, 4.0)
+IMPORT_LIMIT = 0.2
+
+
+def markdown(results):
+    """Tables from the JSON values of a run: ratios against what must be reached, then every contender's figures."""
+    machine = results["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
+    peaks = machine["peaks"]
+    lines = [
+        f"Measured {machine['date']} on {machine['cores']} cores of {machine['cpu']} ({results['threads']} threads, load "
+        f"{machine['load']:.1f} at the start; {results['mode']} mode): ratios of medians in one run, contenders in turn. "
+        f"Measured peaks: {peaks['flops'] / 1e9:.0f} GFLOP/s, {peaks['bytes'] / 1e9:.0f} GB/s. {versions}.",
+        "",
+        "| our step over | ratio | must | aim | |",
+        "| --- | --- | --- | --- | --- |",
+        *ratio_rows(results),
+        "",
+        "| | contender | ms a step (least to most) | s to the bound | first step s | peak MB |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *contender_rows(results),
+        "",
+        "| step | GFLOP | GB | of peak FLOP/s | of peak bandwidth |",
+        "| --- | --- | --- | --- | --- |",
+        *count_rows(results),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def ratios(results):
+    """Dicts of `what`, `ratio` (None where a peer did not run), `must` and `aim` (None where there is no limit)."""
+    known, found = cases(), []
+    for name, figures in results["cases"].items():
+        ours = figures["keras_gen"]["median"]
+        for what, peers, must, aim in known[name].limits:
+            theirs = [figures[peer]["median"] for peer in peers if "median" in figures.get(peer, {})]
+            ratio = ours / min(theirs) if theirs else None
+            found.append({"what": f"{known[name].title} / {what}", "ratio": ratio, "must": must, "aim": aim})
+        if "first" in figures["keras_gen"]:
+            must, aim = FIRST_STEP_LIMITS
+            what = f"{known[name].title}: first step, s, compilation included"
+            found.append({"what": what, "ratio": figures["keras_gen"]["first"], "must": must, "aim": aim})
+    seconds = {what: figures["median"] for what, figures in results["imports"].items()}
+    for base in list(seconds)[1:]:
+        must = IMPORT_LIMIT if base == "tensorflow + tensorflow_probability" else None
+        more = seconds["keras_gen"] - seconds[base]
+        found.append({"what": f"`import keras_gen`, s more than {base}", "ratio": more, "must": must, "aim": None})
+    return found
+
+
+def ratio_rows(results):
+    for row in ratios(results):
+        ratio, must, aim = row["ratio"], row["must"], row["aim"]
+        verdict = "not run" if ratio is None else "" if must is None else "missed" if ratio > must else "reached"
+        if verdict == "reached" and aim is not None and ratio <= aim:
+            verdict = "aim reached"
+        limits = " | ".join("" if limit is None else f"<= {limit:g}" for limit in (must, aim))
+        yield f"| {row['what']} | {'' if ratio is None else f'{ratio:.2f}'} | {limits} | {verdict} |"
+
+
+def contender_rows(results):
+    known = cases()
+    for case, figures in results["cases"].items():
+        for name, own in figures.items():
+            if name == "counts":
+                continue
+            if "error" in own:
+                yield f"| {known[case].title} | {name} | did not run: {own['error']} | | | |"
+                continue
+            seconds = own.get("bound", {}).get("seconds")
+            yield (
+                f"| {known[case].title} | {name} | {own['median']:.2f} ({own['min']:.2f} to {own['max']:.2f}) | "
+                f"{'' if seconds is None else f'{seconds:.1f}'} | {own['first']:.1f} | {own['memory'] / 2**20:.0f} |"
+            )
+
+
+def count_rows(results):
+    peaks, known = results["machine"]["peaks"], cases()
+    for case, figures in results["cases"].items():
+        if "flops" in figures.get("counts", {}):
+            counts, seconds = figures["counts"], figures["keras_gen"]["median"] / 1e3
+            yield (
+                f"| {known[case].title} | {counts['flops'] / 1e9:.3f} | {counts['bytes'] / 1e9:.3f} | "
+                f"{counts['flops'] / seconds / peaks['flops']:.0%} | {counts['bytes'] / seconds / peaks['bytes']:.0%} |"
+            )

@@ -1,0 +1,110 @@
+"""One contender in a process of its own: reads commands, a JSON object a line, and answers each with a line.
+
+Started by `benchmarks.processes` as `python -m benchmarks.worker`. What libraries print goes to the error stream.
+"""
+
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+
+
+def main():
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    worker = Worker()
+    for line in sys.stdin:
+        command = json.loads(line)
+        try:
+            answer = getattr(worker, command.pop("do"))(**command)
+        except Exception as error:  # the parent decides what a failure means
+            import traceback
+
+            traceback.print_exc()
+            answer = {"error": f"{type(error).__name__}: {error}"[:500]}
+        print(json.dumps(answer), file=answers)
+
+
+class Worker:
+    """The commands."""
+
+    def load(self, contender):
+        """Imports a contender, "module:class"; the seconds that its libraries' import takes."""
+        start = time.perf_counter()
+        module, name = contender.split(":")
+        self.kind = getattr(importlib.import_module(module), name)
+        return {"seconds": time.perf_counter() - start}
+
+    def build(self, settings, steps, reference):
+        """Builds it, with the weights in the file `reference`, or with fresh ones where there is no such file."""
+        import numpy as np
+
+        from benchmarks.images import digits
+
+        self.settings = settings
+        images, validation = digits(steps * settings["batch"], settings["size"], 0), digits(1000, settings["size"], 1)
+        weights = None
+        if os.path.exists(reference):
+            with np.load(reference) as stored:
+                weights = [stored[f"weight{index}"] for index in range(int(stored["count"]))]
+        self.contender = self.kind(settings, weights, images, validation)
+        return {}
+
+    def write_reference(self, reference):
+        """Writes our weights, a batch, its noise, and the loss and gradient that every port must reproduce."""
+        import numpy as np
+
+        from benchmarks.images import digits
+
+        images = digits(self.settings["batch"], self.settings["size"], 2)
+        noise = self.contender.noise_for(len(images))
+        loss, gradient = self.contender.loss_and_gradient(images)
+        arrays = {f"weight{index}": weight for index, weight in enumerate(self.contender.weights)}
+        arrays.update({f"gradient{index}": part for index, part in enumerate(gradient)})
+        np.savez(reference, images=images, noise=noise, loss=loss, count=len(gradient), **arrays)
+        return {}
+
+    def check(self, reference):
+        """How far this port's loss and gradient are from the reference: relative errors."""
+        import numpy as np
+
+        with np.load(reference) as stored:
+            loss, gradient = self.contender.loss_and_gradient(stored["images"], stored["noise"])
+            wanted = [stored[f"gradient{index}"] for index in range(int(stored["count"]))]
+            loss_error = abs(loss - float(stored["loss"])) / abs(float(stored["loss"]))
+        largest = max(float(np.max(np.abs(part))) for part in wanted)
+        shapes = all(np.shape(got) == part.shape for got, part in zip(gradient, wanted, strict=True))
+        errors = [float(np.max(np.abs(got - part))) for got, part in zip(gradient, wanted, strict=True)] if shapes else [np.inf]
+        return {"loss": loss_error, "gradient": max(errors) / largest}
+
+    def train(self, epochs):
+        """Trains `epochs` warm epochs (and, before them, those that are cold every time): seconds of each."""
+        return {"seconds": self.contender.train(epochs + self.contender.cold_epochs)[self.contender.cold_epochs :]}
+
+    def first(self):
+        """The first epoch of all, compilation included; then back to the initial weights."""
+        seconds = self.contender.train(1)[0]
+        self.contender.reset()
+        return {"seconds": seconds}
+
+    def time_to_bound(self, target, most_epochs):
+        seconds, epochs = self.contender.time_to_bound(target, most_epochs)
+        return {"seconds": seconds, "epochs": epochs}
+
+    def bound(self):
+        return {"bound": self.contender.bound()}
+
+    def peak_memory(self):
+        """Bytes resident at the most, in the life of this process."""
+        return {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+
+    def call(self, function, **arguments):
+        """Calls "module:function": for what is measured beside contenders."""
+        module, name = function.split(":")
+        return getattr(importlib.import_module(module), name)(**arguments)
+
+
+if __name__ == "__main__":
+    main()

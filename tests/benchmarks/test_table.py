@@ -1,0 +1,80 @@
+"""The README's table and the picture are made from the results' JSON alone."""
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree
+
+import pytest
+
+import benchmarks
+from benchmarks import picture, table
+
+SPREAD = {"min": 1.0, "max": 4.0, "first": 3.0, "memory": 2**30, "ms": []}
+
+
+def results(**medians):
+    """Results of the dense VAE; a contender without a median did not run."""
+    figures = {name: {"median": value, **SPREAD} if value else {"error": "no compiler"} for name, value in medians.items()}
+    return {
+        "mode": "quick",
+        "threads": 2,
+        "machine": {
+            "date": "",
+            "cores": 2,
+            "cpu": "x",
+            "load": 0.0,
+            "versions": {"jax": "1", "torch": None},
+            "peaks": {"flops": 1e11, "bytes": 1e10},
+        },
+        "cases": {"vae": {**figures, "counts": {"flops": 1e8, "bytes": 1e7}}},
+        "imports": {
+            "keras_gen": {"median": 3.0},
+            "tensorflow + tensorflow_probability": {"median": 2.9},
+            "tensorflow + tensorflow_probability.distributions": {"median": 3.0},
+        },
+        "curves": [{"case": "vae", "setting": "batch", "values": [50, 100], "ms": [1.0, 2.0]}],
+    }
+
+
+def ratio(found, what):
+    return next(row["ratio"] for row in table.ratios(found) if what in row["what"])
+
+
+def test_ratios_are_ours_over_theirs_and_over_the_faster_of_two():
+    found = results(keras_gen=2.0, jax_scan=4.0, torch=8.0, torch_compile=5.0)
+    assert ratio(found, "lax.scan") == pytest.approx(0.5)
+    assert ratio(found, "PyTorch") == pytest.approx(0.4)
+    assert "| 0.50 | <= 1.15 | <= 0.8 | aim reached |" in table.markdown(found)
+
+
+def test_missed_limit_is_said():
+    assert "| 2.00 | <= 1.15 | <= 0.8 | missed |" in table.markdown(results(keras_gen=4.0, jax_scan=2.0))
+
+
+def test_contender_that_did_not_run_is_said():
+    text = table.markdown(results(keras_gen=2.0, torch=4.0, torch_compile=None))
+    assert "torch_compile | did not run: no compiler" in text
+    assert "lax.scan` |  | <= 1.15 | <= 0.8 | not run |" in text
+
+
+def test_picture_is_valid_xml_with_every_contender():
+    text = picture.svg(results(keras_gen=2.0, jax_scan=4.0))
+    xml.etree.ElementTree.fromstring(text)
+    assert "jax_scan" in text and "batch" in text
+
+
+def test_stored_results_make_a_table():
+    path = os.path.join(os.path.dirname(benchmarks.__file__), "results.json")
+    if not os.path.exists(path):
+        pytest.skip("no results stored: `make bench` writes them")
+    with open(path) as file:
+        assert "our step over" in table.markdown(json.load(file))
+
+
+def test_table_imports_nothing_heavy():
+    code = "import sys, benchmarks.table, benchmarks.registry; benchmarks.registry.cases(); print(*sys.modules)"
+    root = os.path.dirname(os.path.dirname(benchmarks.__file__))
+    ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert not {"tensorflow", "numpy", "torch", "jax", "keras"} & set(ran.stdout.split())
