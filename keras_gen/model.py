@@ -133,7 +133,8 @@ class GenerativeModel(DeviceLoop, keras.Model):
                 "a bound on the likelihood."
             )
         objective.check(self)
-        self._jit_setting = jit_compile
+        # As given: while `fit` runs, Keras's own attributes hold what is in force.
+        self._jit_setting, self._steps_setting = jit_compile, steps_per_execution
         with self.distribute_strategy.scope():
             super().compile(
                 optimizer=optimizer,
@@ -174,7 +175,7 @@ class GenerativeModel(DeviceLoop, keras.Model):
             "objective": self.objective,
             "run_eagerly": self.run_eagerly,
             "jit_compile": self._jit_setting,
-            "steps_per_execution": self.steps_per_execution,
+            "steps_per_execution": self._steps_setting,
         }
         return keras.saving.serialize_keras_object(config)
 

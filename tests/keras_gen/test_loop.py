@@ -245,6 +245,13 @@ def test_epoch_level_callbacks(tmp_path):
     np.testing.assert_allclose(rates, [0.1, 0.05, 0.1 / 3], rtol=1e-6)
 
 
+def test_a_checkpoint_of_a_fit_under_way_keeps_the_settings_of_compile(tmp_path):
+    fit(model(), epochs=1, callbacks=[keras.callbacks.ModelCheckpoint(tmp_path / "model.keras")])
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    settings = loaded.get_compile_config()
+    assert (settings["steps_per_execution"], settings["jit_compile"], loaded.steps_per_execution) == (1, "auto", 1)
+
+
 def test_a_learning_rate_set_by_a_callback_reaches_the_program():
     made = model()
     before = [weight.numpy() for weight in made.trainable_weights]
