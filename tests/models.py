@@ -7,6 +7,12 @@ import keras_gen as kg
 SHAPE = (8, 8, 1)
 
 
+def _own_layers():
+    import keras
+
+    return keras.Sequential([keras.layers.Flatten(), keras.layers.LayerNormalization(), keras.layers.Dense(12, "silu")])
+
+
 def _machine(**kwargs):
     from keras_gen import conditionals, networks
 
@@ -31,6 +37,9 @@ MODELS = {
     "vae_colour": lambda **kwargs: kg.VAE(
         (9, 7, 3), latent_dim=4, hidden_units=(4, 8), likelihood="discretized_logistic",
         encoder="convolutional", decoder="convolutional", **kwargs,
+    ),
+    "vae_own_layers": lambda **kwargs: kg.VAE(
+        SHAPE, latent_dim=3, encoder=_own_layers(), decoder=_own_layers(), binarization="dynamic", **kwargs
     ),
     "vae_smallest": lambda **kwargs: kg.VAE((3, 3, 1), latent_dim=1, hidden_units=(), **kwargs),
     "helmholtz_machine": _machine,
