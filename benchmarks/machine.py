@@ -53,6 +53,20 @@ def _fastest(function, repeats=10):
     return min(seconds)
 
 
+def compiled_cost(step, *arguments):
+    """FLOPs and bytes of `step(*arguments)` as XLA compiles it: operations fused together count what they read and write."""
+    import jax
+    import tensorflow as tf
+    from jaxlib import _hlo, _jax
+
+    program = tf.function(step, jit_compile=True)
+    program(*arguments)
+    proto = program.experimental_get_compiler_ir(*arguments)(stage="optimized_hlo_serialized")
+    module = _hlo.HloModule.from_serialized_hlo_module_proto(proto)
+    analysis = _jax.hlo_module_cost_analysis(jax.devices("cpu")[0].client, module)
+    return {"flops": analysis["flops"], "bytes": analysis["bytes accessed"]}
+
+
 def import_seconds(code):
     """Seconds that `code`, a string of imports, takes in this (fresh) process."""
     start = time.perf_counter()

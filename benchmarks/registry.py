@@ -19,6 +19,7 @@ class Case:
         target: validation bound, nats, that ends the race for "time to a bound".
         limits: ("what", contender or contenders of which the faster counts, must, aim): ratios of our step to theirs.
         scaling: setting to values, for the curves of step time.
+        precision_epochs: epochs of 100 steps after which bounds under float32 and bfloat16 are compared; 0 for no comparison.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Case:
     target: float | None = None
     limits: tuple = ()
     scaling: dict = field(default_factory=dict)
+    precision_epochs: int = 0
 
 
 FAMILIES = ("benchmarks.vae",)

@@ -12,6 +12,10 @@ from benchmarks.registry import cases
 PORT_TOLERANCE = {"loss": 1e-5, "gradient": 1e-4}
 
 
+#: Keras's dtype policies that are compared.
+PRECISIONS = ("float32", "mixed_bfloat16")
+
+
 class WrongPort(AssertionError):
     """A port does not compute what our model computes: its times would mean nothing."""
 
@@ -35,6 +39,7 @@ def run(full=False, only=None, say=print):
     results["imports"] = imports(5 if full else 3)
     if full:
         results["curves"] = curves(only, say)
+        results["precision"] = precision(only, say)
     return results
 
 
@@ -123,6 +128,23 @@ def curves(only=None, say=print):
     return drawn
 
 
+def precision(only=None, say=print):
+    """float32 against mixed bfloat16, at the same budget: name of case to policy to [{ms, bound} for each seed]."""
+    found = {}
+    for case in cases().values():
+        if case.precision_epochs and (not only or case.name in only):
+            found[case.name] = {policy: [] for policy in PRECISIONS}
+            for seed in range(3):
+                for policy in PRECISIONS:
+                    with opened(Process()) as process:
+                        process.ask("load", contender=case.contenders["keras_gen"])
+                        arguments = {"policy": policy, "seed": seed, "epochs": case.precision_epochs}
+                        own = process.ask("precision", settings=case.settings, **arguments)
+                    found[case.name][policy].append(own)
+            say(f"{case.name}: {found[case.name]}")
+    return found
+
+
 def spread(values):
     """Median, least and greatest."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
@@ -133,11 +155,10 @@ class _Figures(dict):
         return _Watch(self, name, processes)
 
     def add_counts(self, case):
-        """FLOPs and bytes of a step, by XLA's cost analysis of the JAX port's compiled step."""
-        if "jax" in case.contenders:
-            with opened(Process()) as process:
-                module = case.contenders["jax"].split(":")[0]
-                self["counts"] = process.ask("call", function=f"{module}:counts", settings=case.settings)
+        """FLOPs and bytes of our step."""
+        module = case.contenders["keras_gen"].split(":")[0]
+        with opened(Process()) as process:
+            self["counts"] = process.ask("call", function=f"{module}:counts", settings=case.settings)
 
 
 class _Watch:

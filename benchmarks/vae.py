@@ -44,6 +44,7 @@ CASES = (
             ("Pythae", ("pythae",), None, None),
             ("its matrix products alone, the fastest", tuple(_PRODUCTS), 1.8, 1.3),
         ),
+        precision_epochs=20,
         scaling={
             "hidden": [[100, 100], [200, 200], [400, 400], [800, 800]],
             "size": [14, 28, 56],
@@ -81,6 +82,7 @@ CASES = (
         contenders=CONTENDERS,
         settings=_CONVOLUTIONAL,
         quick_steps=60,
+        precision_epochs=4,
         # XLA's convolutions within a loop use one thread and no library: a step of the scan takes a second.
         quick_without=("keras", "keras_xla", "jax_scan"),
         limits=(

@@ -136,15 +136,6 @@ class JAXScan(JAX):
         jax.block_until_ready(losses)
 
 
-def counts(settings):
-    """FLOPs and bytes of one training step: XLA's cost analysis of this port's compiled step."""
-    batch = settings["batch"]
-    images = np.zeros((batch, settings["size"], settings["size"], 1), np.float32)
-    contender = JAX(settings, initial_weights(settings), images, images)
-    analysis = contender._step.lower(contender.state, contender.images, np.arange(batch)).compile().cost_analysis()
-    return {"flops": analysis["flops"], "bytes": analysis["bytes accessed"]}
-
-
 def initial_weights(settings):
     """Zeros of the right shapes, in our model's order."""
     hidden, latent, pixels = settings["hidden"], settings["latent"], settings["size"] ** 2

@@ -3,6 +3,7 @@
 import time
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import keras_gen as kg
@@ -104,6 +105,31 @@ class StockKerasXLA(StockKeras):
     """Keras's `fit`, each step compiled by XLA: what Keras's `jit_compile="auto"` chooses."""
 
     jit_compile = True
+
+
+def counts(settings):
+    """FLOPs and bytes of one of our training steps: XLA's cost analysis of the optimised program."""
+    from benchmarks.machine import compiled_cost
+
+    batch = settings["batch"]
+    images = np.zeros((batch, settings["size"], settings["size"], 1), np.float32)
+    model = KerasGen(settings, None, images, images).model
+    return compiled_cost(model.train_step, tf.constant(images))
+
+
+def precision(settings, policy, seed, epochs, images, validation):
+    """Trains under a dtype policy: the ms of a step (median of the warm epochs) and the float32 bound on `validation`."""
+    keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy(policy)
+    contender = KerasGen(settings, None, images, validation)
+    seconds = contender.train(epochs)[1:]
+    keras.config.set_dtype_policy("float32")
+    exact = type(contender.model).from_config({**contender.model.get_config(), "dtype": "float32"})
+    exact.set_weights(contender.model.get_weights())
+    exact.compile(objective=contender.model.objective)
+    bound = -float(tf.reduce_mean(exact.step(tf.convert_to_tensor(validation), tf.constant([3, 4])).loss))
+    steps = len(images) // settings["batch"]
+    return {"ms": 1e3 * float(np.median(seconds)) / steps, "bound": bound}
 
 
 class _Clock(keras.callbacks.Callback):

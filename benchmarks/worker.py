@@ -96,6 +96,14 @@ class Worker:
     def bound(self):
         return {"bound": self.contender.bound()}
 
+    def precision(self, settings, policy, seed, epochs):
+        """Ours alone, under a dtype policy of Keras: the ms of a step and the bound after `epochs` of 100 steps."""
+        from benchmarks.images import digits
+
+        train, validation = digits(100 * settings["batch"], settings["size"], 0), digits(1000, settings["size"], 1)
+        module = importlib.import_module(self.kind.__module__)
+        return module.precision(settings, policy, seed, epochs, train, validation)
+
     def peak_memory(self):
         """Bytes resident at the most, in the life of this process."""
         return {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}

@@ -6,11 +6,22 @@ import tensorflow_probability as tfp
 tfd = tfp.distributions
 
 
+@tf.custom_gradient
+def softplus(x):
+    """log(1 + exp(x)), whose value and gradient share one exponential: the costliest element of a Bernoulli's step."""
+    small = tf.exp(tf.where(x >= 0.0, -x, x))  # of -|x|, differentiable at 0 too
+
+    def gradient(upstream):
+        return upstream * tf.where(x >= 0.0, tf.ones_like(x), small) / (1.0 + small)
+
+    return tf.maximum(x, 0.0) + tf.math.log1p(small), gradient
+
+
 class Bernoulli(tfd.Bernoulli):
-    """TFP's Bernoulli with the log-probability x l - softplus(l) of logits l: half the work of TFP's own."""
+    """TFP's Bernoulli with the log-probability x l - softplus(l) of logits l: less than half the work of TFP's own."""
 
     def _log_prob(self, event):
-        return event * self.logits - tf.nn.softplus(self.logits)
+        return event * self.logits - softplus(self.logits)
 
 
 class DiscretizedLogistic(tfd.Distribution):

@@ -55,6 +55,7 @@ class DeviceLoop:
             self.check_input(validation_data, "validation_data")
 
         limit = self._steps_a_call(callbacks, _STEP_HOOKS)
+        heeds_nan = any(isinstance(each, keras.callbacks.TerminateOnNaN) for each in keras.tree.flatten(callbacks or []))
         train = test = None
         if not kwargs.get("class_weight"):
             data = (x, y, kwargs.get("sample_weight"))
@@ -73,7 +74,7 @@ class DeviceLoop:
             callbacks = _ExactSteps(self, callbacks, verbose, epochs=epochs, steps=train.steps)
         if isinstance(x, tf.data.Dataset):
             batch_size, kwargs["shuffle"] = None, False  # Keras warns that it ignores its own default
-        with self._in_groups(limit, train, test):
+        with self._in_groups(limit, train, test, heeds_nan):
             return super().fit(x, y, batch_size, epochs, verbose, callbacks, validation_split=validation_split, **kwargs)
 
     def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, steps=None, **kwargs):
@@ -131,10 +132,10 @@ class DeviceLoop:
         return (made.dataset, made.steps, made) if alone else (feed.one_by_one(made), made.steps, None)
 
     @contextlib.contextmanager
-    def _in_groups(self, limit, train, test):
+    def _in_groups(self, limit, train, test, heeds_nan=False):
         """While Keras's `fit` or `evaluate` runs: its iterators give groups, of which a call takes `limit` steps."""
         before = self._loop.progress, self.steps_per_execution, self.train_function, self.test_function
-        self._loop.progress = {"train": train and _Progress(train), "test": test and _Progress(test)}
+        self._loop.progress = {"train": train and _Progress(train, heeds_nan), "test": test and _Progress(test)}
         sizes = [each.group_steps for each in (train, test) if each]
         if sizes:
             self.steps_per_execution = min(limit, sizes[0])
@@ -171,12 +172,16 @@ class DeviceLoop:
                         raise
                     break
                 if size is None and self.loops_on_device:
-                    logs = self._program(kind, "group")(group, tf.constant(first), tf.constant(first + count))
+                    span = tf.constant(first), tf.constant(first + count)
+                    logs, stop = self._program(kind, "group")(group, *span, tf.constant(progress.heeds_nan))
+                    count = int(stop) - first if progress.heeds_nan else count
                 else:
                     short = keras.tree.map_structure(lambda tensor: tensor[first, :size], group)  # noqa: B023
                     logs = self._program(kind, "step")(short)
                 progress.taken += count
                 wanted -= count
+                if progress.heeds_nan and not math.isfinite(logs.get("loss", 0.0)):
+                    break
             return logs
 
         return one_by_one if progress is None else in_groups
@@ -194,13 +199,18 @@ class DeviceLoop:
                     return logs
                 return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
 
-            def many_steps(group, first, stop):
-                def body(index):
-                    step(keras.tree.map_structure(lambda tensor: tensor[index], group))
-                    return index + 1
+            def many_steps(group, first, stop, heeds_nan):
+                """Takes the steps from `first` to `stop`, or to the first after which the loss is no number."""
 
-                tf.while_loop(lambda index: index < stop, body, [first], parallel_iterations=1)
-                return self.get_metrics_result()
+                def body(index, good):
+                    logs = step(keras.tree.map_structure(lambda tensor: tensor[index], group))
+                    return index + 1, tf.math.is_finite(logs["loss"]) if "loss" in logs else good
+
+                def goes_on(index, good):
+                    return (index < stop) & (good | ~heeds_nan)
+
+                index, _ = tf.while_loop(goes_on, body, [first, tf.constant(True)], parallel_iterations=1)
+                return self.get_metrics_result(), index
 
             program = one_step if form == "step" else many_steps
             if not self.run_eagerly:
@@ -229,14 +239,16 @@ class _Progress:
 
     Attributes:
         taken: steps taken in this epoch.
+        heeds_nan: whether no step may follow one after which the loss is no finite number.
     """
 
-    def __init__(self, feed_):
+    def __init__(self, feed_, heeds_nan=False):
         self._epoch_steps = feed_.steps
         self._group_steps = feed_.group_steps
         self._iterator = self._left = None
         self._batch = 0  # images of a full batch, as far as seen
         self.taken = 0
+        self.heeds_nan = heeds_nan
 
     def start_epoch(self):
         self.taken = 0
@@ -298,8 +310,8 @@ class _ExactSteps(keras.callbacks.CallbackList):
 
 
 def _needs_each_step(callback, hooks):
-    if isinstance(callback, _CONTENT_WITH_GROUPS):
-        return False
+    if isinstance(callback, _CONTENT_WITH_GROUPS) or type(callback) is keras.callbacks.TerminateOnNaN:
+        return False  # a group ends by itself at the step that TerminateOnNaN waits for
     if isinstance(callback, keras.callbacks.ModelCheckpoint | keras.callbacks.BackupAndRestore):
         return callback.save_freq != "epoch"
     if isinstance(callback, keras.callbacks.TensorBoard):

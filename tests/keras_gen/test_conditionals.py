@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import stats
+from scipy import special, stats
 
 from keras_gen import conditionals, distributions, noise
 from tests.statistics import assert_mean
@@ -78,6 +78,20 @@ def test_bernoulli_log_probability_is_tfps():
     theirs = tfp.distributions.Bernoulli(logits=logits, dtype=tf.float32)
     for value in (0.0, 1.0):
         np.testing.assert_allclose(ours.log_prob(value), theirs.log_prob(value), rtol=1e-6)
+
+
+def test_softplus_has_the_derivatives_of_log_one_plus_exp():
+    x = tf.constant([-800.0, -40.0, -3.0, 0.0, 1e-9, 2.0, 40.0, 800.0], tf.float64)
+    with tf.GradientTape() as second, tf.GradientTape() as first:
+        second.watch(x)
+        first.watch(x)
+        value = distributions.softplus(x)
+    with second:
+        slope = first.gradient(value, x)
+    sigmoid = special.expit(x.numpy())
+    np.testing.assert_allclose(value, np.logaddexp(0.0, x.numpy()), rtol=1e-15)
+    np.testing.assert_allclose(slope, sigmoid, rtol=1e-14)
+    np.testing.assert_allclose(second.gradient(slope, x), sigmoid * special.expit(-x.numpy()), rtol=1e-13)
 
 
 def test_a_conditional_maps_every_leading_axis_alike():

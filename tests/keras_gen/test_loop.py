@@ -292,6 +292,22 @@ def test_terminate_on_nan_stops_at_the_step():
     assert steps.ends == [0] and len(history["loss"]) == 1
 
 
+@pytest.mark.parametrize("bad_step", [5, 9, 10])
+def test_terminate_on_nan_stops_within_a_group_where_keras_does(bad_step):
+    """Without any callback that makes the steps single; step 10 is the short batch, 9 the one before."""
+    weights = np.ones(215, np.float32)
+    weights[20 * bad_step] = np.nan
+
+    def run(jit_compile, stop=True):
+        made = model(jit_compile)
+        fit(made, sample_weight=weights, callbacks=[keras.callbacks.TerminateOnNaN()] if stop else [])
+        return made
+
+    ours, theirs = run("auto"), run(False)
+    assert ours._noise_state.numpy()[2] == theirs._noise_state.numpy()[2] == bad_step + 1
+    assert run("auto", stop=False)._noise_state.numpy()[2] == 3 * STEPS
+
+
 def test_evaluating_other_data_from_a_callback_disturbs_nothing(stock):
     figures = []
 
