@@ -21,9 +21,6 @@ class Process:
         root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         variables = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         variables |= {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-        # OpenMP's threads wait for each other by spinning unless told otherwise: beside any other work on the machine PyTorch's
-        # step then takes fifty times as long.
-        variables["OMP_WAIT_POLICY"] = "passive"
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         cores = sorted(os.sched_getaffinity(0))[:THREADS]

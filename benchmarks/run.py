@@ -36,7 +36,7 @@ def run(full=False, only=None, say=print):
     for name, case in cases().items():
         if not only or name in only:
             results["cases"][name] = measure(case, full, say)
-    results["imports"] = imports(5 if full else 3)
+    results["imports"] = imports(5 if full else 2)
     if full:
         results["curves"] = curves(only, say)
         results["precision"] = precision(only, say)
