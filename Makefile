@@ -11,7 +11,7 @@ demo: $(VENV)/installed
 	$(RUN) -m training.demo
 
 test: $(VENV)/installed lint
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [run|table|check]`: measure, print the README's table, or check the ports alone."""
+"""`python -m benchmarks [run|table|check|orderings]`: measure, print the table, check the ports, or compare objectives."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=("run", "table", "check"), default="run")
+    parser.add_argument("command", nargs="?", choices=("run", "table", "check", "orderings"), default="run")
     parser.add_argument("--full", action="store_true", help="five repeats of 300 steps and the curves (under 40 minutes)")
     parser.add_argument("--quick", action="store_true", help="three shorter repeats (under 5 minutes): the default")
     parser.add_argument("--only", nargs="+", metavar="CASE", help="these cases alone")
@@ -23,17 +23,27 @@ def main():
         show(path)
     elif arguments.command == "check":
         check(arguments.only)
+    elif arguments.command == "orderings":
+        from benchmarks import orderings
+
+        results = orderings.run(lambda line: print(line, flush=True))
+        _write(os.path.join(arguments.output, "orderings.json"), results)
+        print(orderings.markdown(results))
     else:
         from benchmarks import picture
         from benchmarks.run import run
 
         results = run(arguments.full, arguments.only, say=lambda line: print(line, flush=True))
-        with open(path, "w") as file:
-            json.dump(results, file, indent=1)
-            file.write("\n")
+        _write(path, results)
         with open(os.path.join(arguments.output, "results.svg"), "w") as file:
             file.write(picture.svg(results))
         show(path)
+
+
+def _write(path, results):
+    with open(path, "w") as file:
+        json.dump(results, file, indent=1)
+        file.write("\n")
 
 
 def show(path):

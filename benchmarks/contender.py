@@ -44,7 +44,7 @@ class Contender:
         raise NotImplementedError
 
     def loss_and_gradient(self, images, noise):
-        """(loss, gradients as `weights`) for given images and given standard normals `[K, B, latent]`."""
+        """(loss, gradients as `weights`) for given images and the noise of a reference."""
         raise NotImplementedError
 
     def time_to_bound(self, target, most_epochs):

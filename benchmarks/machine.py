@@ -6,7 +6,7 @@ import os
 import platform
 import time
 
-PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "torch", "jax", "optax", "pythae", "numpy")
+PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "torch", "jax", "optax", "pythae", "pyro-ppl", "numpy")
 
 
 def description():

@@ -35,7 +35,7 @@ class Case:
     precision_epochs: int = 0
 
 
-FAMILIES = ("benchmarks.vae",)
+FAMILIES = ("benchmarks.vae", "benchmarks.belief_network")
 
 
 def cases():

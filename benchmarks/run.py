@@ -156,9 +156,9 @@ class _Figures(dict):
 
     def add_counts(self, case):
         """FLOPs and bytes of our step."""
-        module = case.contenders["keras_gen"].split(":")[0]
         with opened(Process()) as process:
-            self["counts"] = process.ask("call", function=f"{module}:counts", settings=case.settings)
+            process.ask("load", contender=case.contenders["keras_gen"])
+            self["counts"] = process.ask("counts", settings=case.settings)
 
 
 class _Watch:

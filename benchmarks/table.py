@@ -6,6 +6,8 @@ from benchmarks.registry import cases
 
 FIRST_STEP_LIMITS = (10.0, 4.0)
 IMPORT_LIMIT = 0.2
+#: The settings in which a step's work is linear.
+LINEAR = ("batch", "samples")
 
 
 def markdown(results):
@@ -36,6 +38,13 @@ def markdown(results):
             "| float32 / mixed bfloat16, 3 seeds | ms a step | bound after the same steps, nats (+- standard error) |",
             "| --- | --- | --- |",
             *precision_rows(results),
+        ]
+    if "curves" in results:
+        lines += [
+            "",
+            "| our step where its work is linear | ms | at the most off the line through the ends by |",
+            "| --- | --- | --- |",
+            *curve_rows(results),
         ]
     return "\n".join(lines) + "\n"
 
@@ -106,3 +115,14 @@ def precision_rows(results):
             values = [own["bound"] for own in runs]
             bounds.append(f"{statistics.mean(values):.2f} +- {statistics.stdev(values) / len(values) ** 0.5:.2f}")
         yield f"| {cases()[case].title} | {ms} | {' / '.join(bounds)} |"
+
+
+def curve_rows(results):
+    for curve in results["curves"]:
+        if curve["setting"] in LINEAR:
+            values, ms = curve["values"], curve["ms"]
+            slope = (ms[-1] - ms[0]) / (values[-1] - values[0])
+            line = [ms[0] + slope * (value - values[0]) for value in values]
+            off = max(abs(each / straight - 1) for each, straight in zip(ms, line, strict=True))
+            what = f"{cases()[curve['case']].title}, {curve['setting']} = {', '.join(map(str, values))}"
+            yield f"| {what} | {', '.join(f'{each:.2f}' for each in ms)} | {off:.0%} |"

@@ -38,6 +38,12 @@ def networks(settings):
     return nn.Sequential(*encoder), nn.Sequential(*decoder)
 
 
+def shuffled(images, batch):
+    """The batches of one pass over `images` in random order."""
+    for indices in torch.randperm(len(images)).split(batch):
+        yield images[indices]
+
+
 class VAE(nn.Module):
     """Its `forward` is the loss: minus the bound's mean over the batch."""
 
@@ -84,10 +90,7 @@ class Torch(Contender):
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, eps=1e-7, fused=True)
 
     def epoch(self):
-        batch = self.settings["batch"]
-        order = torch.randperm(len(self.images))
-        for first in range(0, len(order), batch):
-            x = self.images[order[first : first + batch]]
+        for x in shuffled(self.images, self.settings["batch"]):
             self.optimizer.zero_grad(set_to_none=True)
             loss = self.loss(x, torch.randn(self.settings["samples"], len(x), self.settings["latent"]))
             loss.backward()

@@ -59,7 +59,7 @@ class Worker:
         from benchmarks.images import digits
 
         images = digits(self.settings["batch"], self.settings["size"], 2)
-        noise = self.contender.noise_for(len(images))
+        noise = self.contender.noise_for(images)
         loss, gradient = self.contender.loss_and_gradient(images)
         arrays = {f"weight{index}": weight for index, weight in enumerate(self.contender.weights)}
         arrays.update({f"gradient{index}": part for index, part in enumerate(gradient)})
@@ -67,7 +67,7 @@ class Worker:
         return {}
 
     def check(self, reference):
-        """How far this port's loss and gradient are from the reference: relative errors."""
+        """How far this port's loss and gradient are from the reference: relative errors, and the weight with the greatest."""
         import numpy as np
 
         with np.load(reference) as stored:
@@ -77,7 +77,7 @@ class Worker:
         largest = max(float(np.max(np.abs(part))) for part in wanted)
         shapes = all(np.shape(got) == part.shape for got, part in zip(gradient, wanted, strict=True))
         errors = [float(np.max(np.abs(got - part))) for got, part in zip(gradient, wanted, strict=True)] if shapes else [np.inf]
-        return {"loss": loss_error, "gradient": max(errors) / largest}
+        return {"loss": loss_error, "gradient": max(errors) / largest, "weight": int(np.argmax(errors))}
 
     def train(self, epochs):
         """Trains `epochs` warm epochs (and, before them, those that are cold every time): seconds of each."""
@@ -101,8 +101,11 @@ class Worker:
         from benchmarks.images import digits
 
         train, validation = digits(100 * settings["batch"], settings["size"], 0), digits(1000, settings["size"], 1)
-        module = importlib.import_module(self.kind.__module__)
-        return module.precision(settings, policy, seed, epochs, train, validation)
+        return self.kind.precision(settings, policy, seed, epochs, train, validation)
+
+    def counts(self, settings):
+        """Ours alone: FLOPs and bytes of a step."""
+        return self.kind.counts(settings)
 
     def peak_memory(self):
         """Bytes resident at the most, in the life of this process."""

@@ -1,9 +1,21 @@
 """keras_gen: the classical latent-variable image generators, trained with Keras, sampled the same in every runtime."""
 
-from keras_gen import conditionals, evaluation, noise, objectives
+from keras_gen import callbacks, conditionals, evaluation, noise, objectives
+from keras_gen.helmholtz.belief_network import SigmoidBeliefNetwork
 from keras_gen.helmholtz.machine import HelmholtzMachine
+from keras_gen.helmholtz.structured import StructuredPredictor
 from keras_gen.helmholtz.vae import VAE
 
 __version__ = "0.1.0"
 
-__all__ = ["VAE", "HelmholtzMachine", "conditionals", "evaluation", "noise", "objectives"]
+__all__ = [
+    "VAE",
+    "HelmholtzMachine",
+    "SigmoidBeliefNetwork",
+    "StructuredPredictor",
+    "callbacks",
+    "conditionals",
+    "evaluation",
+    "noise",
+    "objectives",
+]

@@ -28,6 +28,11 @@ class Conditional(keras.layers.Layer):
 
     #: Whether a draw is a differentiable function of the parameters.
     reparameterized = False
+    #: Whether the distribution's mean is exact and its log-probability extends smoothly to it, so that a pass of means in
+    #: place of draws makes sense.
+    has_mean_field = False
+    #: Whether an element of a draw is 0 or 1.
+    binary = False
     #: How many parameters the head predicts for each element of the child.
     parameters_per_element = 1
 
@@ -109,6 +114,7 @@ class StandardNormal(Conditional):
     """The prior N(0, I): no parent, no weights."""
 
     reparameterized = True
+    has_mean_field = True
     parameters_per_element = 0
 
     def distribution(self):
@@ -135,6 +141,7 @@ class Normal(Conditional):
     """
 
     reparameterized = True
+    has_mean_field = True
 
     def __init__(self, event_shape, network=None, shared_scale=False, initial_scale=1.0, min_scale=0.0, **kwargs):
         super().__init__(event_shape, network, **kwargs)
@@ -163,11 +170,59 @@ class Normal(Conditional):
 class Bernoulli(Conditional):
     """Independent binary elements; a draw is 1.0 where uniform < p."""
 
+    has_mean_field = True
+    binary = True
+
     def distribution(self, logits):
         return self._event(distributions.Bernoulli(logits=logits, dtype=tf.float32))
 
     def draw(self, distribution, noise):
         return tf.cast(noise.uniform(self.event_shape) < distribution.mean(), tf.float32)
+
+
+@keras.saving.register_keras_serializable("keras_gen")
+class Categorical(Conditional):
+    """Independent variables with some categories each, as one-hot vectors along the last axis.
+
+    Args:
+        event_shape: (..., categories): `(20, 10)` is twenty variables of ten categories.
+        network: as `Conditional`.
+    """
+
+    has_mean_field = True
+
+    def __init__(self, event_shape, network=None, **kwargs):
+        super().__init__(event_shape, network, **kwargs)
+        if len(self.event_shape) < 2 or self.event_shape[-1] < 2:
+            raise ValueError(
+                f"event_shape={event_shape!r}: Categorical needs (variables, categories), at least two categories; for "
+                "variables of two values there is Bernoulli."
+            )
+
+    def distribution(self, logits):
+        variables = distributions.OneHotCategorical(logits=logits, dtype=tf.float32)
+        return tfd.Independent(variables, reinterpreted_batch_ndims=len(self.event_shape) - 1)
+
+    def draw(self, distribution, noise):
+        return distribution.distribution.quantile_of(noise.uniform(self.event_shape[:-1]))
+
+
+@keras.saving.register_keras_serializable("keras_gen")
+class AutoregressiveBernoulli(Conditional):
+    """Binary elements, each of which depends on the parent and on those before it in the same layer (as in DARN)."""
+
+    binary = True
+
+    def _build_shared(self):
+        size = math.prod(self.event_shape)
+        self._within = self.add_weight((size, size), initializer="zeros", name="within")
+
+    def distribution(self, logits):
+        flat = tf.reshape(logits, (*leading_shape(logits, len(self.event_shape)), math.prod(self.event_shape)))
+        return distributions.AutoregressiveBernoulli(flat, tf.cast(self._within, tf.float32), self.event_shape)
+
+    def draw(self, distribution, noise):
+        return tf.stop_gradient(distribution.quantile_of(noise.uniform(self.event_shape)))
 
 
 @keras.saving.register_keras_serializable("keras_gen")

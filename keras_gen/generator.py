@@ -33,10 +33,12 @@ class AncestralGenerator(keras.layers.Layer):
     def generate(self, noise):
         """Dreams images: `{"sample": [*batch, H, W, C], "mean": same}`, both clipped to the visible range [0, 1].
 
-        `sample` is one draw from the model, `mean` the mean of the last factor given its parent.
+        `sample` is one draw from the model, `mean` the mean of the last factor given its parent (where that is
+        autoregressive, of each element given those drawn before it, too).
         """
         distribution, sample = self.call(noise)[-1]
-        mean = tf.broadcast_to(distribution.mean(), tf.shape(sample))
+        given = getattr(distribution, "mean_given", None)
+        mean = tf.broadcast_to(given(sample) if given else distribution.mean(), tf.shape(sample))
         return {"sample": tf.clip_by_value(sample, 0.0, 1.0), "mean": tf.clip_by_value(mean, 0.0, 1.0)}
 
     def get_config(self):

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_gen.noise import NativeNoise
+from keras_gen.noise import BatchNoise
 
 BINARIZATIONS = ("auto", "none", "threshold", "dynamic")
 
@@ -60,5 +60,5 @@ def binarize(images, mode, seed):
     if mode == "dynamic":
         batch = images.shape[0] if images.shape[0] is not None else tf.shape(images)[0]
         # Uniforms are never 0 and at most 1, so that <= leaves binary images exactly as they are.
-        return tf.cast(NativeNoise(seed, (batch,)).uniform(tuple(images.shape[1:])) <= images, tf.float32)
+        return tf.cast(BatchNoise(seed, (batch,)).uniform(tuple(images.shape[1:])) <= images, tf.float32)
     return images

@@ -35,7 +35,6 @@ class DeviceLoop:
     def forget_programs(self):
         """Drops all compiled programs; to be called when what a step does has changed."""
         self._loop.programs.clear()
-        self.train_function = self.test_function = None
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
         """As `keras.Model.fit`, with all its arguments.

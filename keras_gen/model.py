@@ -32,6 +32,8 @@ class GenerativeModel(DeviceLoop, keras.Model):
     """
 
     generator = None
+    #: The Keras layer with what the objective learns beside the model (baselines, say), or None.
+    companion = None
 
     def __init__(self, data_shape, seed=None, **kwargs):
         super().__init__(**kwargs)
@@ -54,8 +56,11 @@ class GenerativeModel(DeviceLoop, keras.Model):
 
     # What a subclass says of itself.
 
-    def admit(self, values, source):
-        """Checks numpy images `[N, H, W, C]` before they are used; raises a ValueError that names `source`."""
+    def admit(self, values, source, whole=True):
+        """Checks numpy images `[N, H, W, C]` before they are used; raises a ValueError that names `source`.
+
+        `whole` says whether they are all that there are, or the first batch of a data set.
+        """
         images_module.check_values(values, source)
 
     def step(self, x, seed):
@@ -144,11 +149,24 @@ class GenerativeModel(DeviceLoop, keras.Model):
                 auto_scale_loss=auto_scale_loss,
             )
             self.objective = objective
+            self._replace_companion(objective.make_companion(self))
             # Built here, in the strategy's scope: a step function may not create variables.
             self.optimizer.build(self.trainable_variables)
             self.forget_programs()
             self._figures = [keras.metrics.Mean(name=name) for name in objective.figure_names]
             self._step_metrics = self.step_metrics()
+
+    def _replace_companion(self, companion):
+        if self.companion is not None:  # Keras would go on tracking it, and training and saving its weights
+            self._tracker.unlock()
+            self._tracker.untrack(self.companion)
+        self._tracker.unlock()
+        self.companion = companion
+
+    @property
+    def steps_taken(self):
+        """Training steps so far, an int64 scalar; within a step, that one included."""
+        return self._noise_state.value[2]
 
     @property
     def loops_on_device(self):
@@ -165,7 +183,7 @@ class GenerativeModel(DeviceLoop, keras.Model):
 
     def order(self):
         """What keys the order in which `fit` visits arrays: the seed, int32 `[2]`, and the steps taken so far."""
-        return self._key(_ORDER), self._noise_state.value[2]
+        return self._key(_ORDER), self.steps_taken
 
     def get_compile_config(self):
         if not self.compiled:
@@ -188,7 +206,7 @@ class GenerativeModel(DeviceLoop, keras.Model):
             spec = keras.tree.flatten(data.element_spec)[0]
             images_module.check_shape_and_dtype(spec.shape, spec.dtype, self.data_shape, f"batches of {source}")
             for batch in data.take(1):
-                self.admit(keras.tree.flatten(batch)[0].numpy(), f"batches of {source}")
+                self.admit(keras.tree.flatten(batch)[0].numpy(), f"batches of {source}", whole=False)
         elif not isinstance(data, keras.utils.PyDataset) and (isinstance(data, tuple | list) or hasattr(data, "dtype")):
             array = data[0] if isinstance(data, tuple | list) else data
             array = np.asarray(array)
@@ -208,14 +226,19 @@ class GenerativeModel(DeviceLoop, keras.Model):
             scaled = self.optimizer.scale_loss(loss / replicas)
         gradients = tape.gradient(scaled, self.trainable_variables)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        for variable, value in estimate.updates:
+            variable.assign(value)
         return self._report(loss, estimate, sample_weight)
 
     def test_step(self, data):
-        """The objective's figures, without a gradient; every evaluation of the same data draws the same noise."""
+        """The objective's figures, without a gradient; every evaluation of the same data draws the same noise.
+
+        The loss is minus the bound, also where training eases it.
+        """
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         seen = tf.cast(self._loss_tracker.count.value, tf.int32)
         estimate = self.step(x, fold_in(self._key(_TEST), seen))
-        return self._report(_batch_mean(estimate.loss, sample_weight), estimate, sample_weight)
+        return self._report(_batch_mean(-estimate.figures["bound"], sample_weight), estimate, sample_weight)
 
     def _report(self, loss, estimate, sample_weight):
         self._loss_tracker.update_state(loss, sample_weight=tf.shape(estimate.loss)[0])
@@ -230,7 +253,7 @@ class GenerativeModel(DeviceLoop, keras.Model):
         return fold_in(fold_in(tf.cast(self._noise_state.value[:2], tf.int32), use), replica)
 
     def _next_seed(self):
-        seed = fold_in(self._key(_TRAIN), self._noise_state.value[2])
+        seed = fold_in(self._key(_TRAIN), self.steps_taken)
         self._noise_state.assign_add(tf.constant([0, 0, 1], tf.int64))
         return seed
 

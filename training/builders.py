@@ -26,10 +26,46 @@ def vae(settings, data_shape, seed, total_steps):
         binarization=settings["binarization"],
         seed=seed,
     )
-    objectives = {"elbo": kg.objectives.ELBO, "iwae": kg.objectives.IWAE}
+    return _compiled(model, settings, total_steps)
+
+
+def belief_network(settings, data_shape, seed, total_steps):
+    """A compiled `kg.SigmoidBeliefNetwork`; arguments as `vae`."""
+    model = kg.SigmoidBeliefNetwork(
+        data_shape=data_shape,
+        units=settings["units"],
+        generative=settings["generative"],
+        recognition=settings["recognition"],
+        binarization=settings["binarization"],
+        seed=seed,
+    )
+    return _compiled(model, settings, total_steps)
+
+
+def structured_predictor(settings, data_shape, seed, total_steps):
+    """A compiled `kg.StructuredPredictor`; arguments as `vae`."""
+    model = kg.StructuredPredictor(
+        data_shape=data_shape, units=settings["units"], binarization=settings["binarization"], seed=seed
+    )
+    return _compiled(model, settings, total_steps)
+
+
+OBJECTIVES = {
+    "elbo": kg.objectives.ELBO,
+    "iwae": kg.objectives.IWAE,
+    "wake_sleep": kg.objectives.WakeSleep,
+    "reweighted_wake_sleep": kg.objectives.ReweightedWakeSleep,
+    "vimco": kg.objectives.VIMCO,
+    "score_function": kg.objectives.ScoreFunction,
+    "nvil": kg.objectives.NVIL,
+    "muprop": kg.objectives.MuProp,
+}
+
+
+def _compiled(model, settings, total_steps):
     model.compile(
         optimizer=keras.optimizers.Adam(learning_rate(settings, total_steps)),
-        objective=objectives[settings["objective"]](num_samples=settings["num_samples"]),
+        objective=OBJECTIVES[settings["objective"]](num_samples=settings["num_samples"]),
         jit_compile={"auto": "auto", "true": True, "false": False}[settings["jit_compile"]],
     )
     return model
@@ -42,4 +78,4 @@ def learning_rate(settings, total_steps):
     return settings["learning_rate"]
 
 
-BUILDERS = {"vae": vae}
+BUILDERS = {"vae": vae, "belief_network": belief_network, "structured_predictor": structured_predictor}

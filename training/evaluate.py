@@ -85,9 +85,10 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
         },
         "baselines": {},
     }
-    levels = {"bernoulli": 2, "discretized_logistic": settings.get("levels")}.get(settings.get("likelihood"))
+    levels = {"bernoulli": 2, "discretized_logistic": settings.get("levels")}.get(settings.get("likelihood", "bernoulli"))
     if levels:
-        pixels = baselines.independent_pixels(data.train, images, settings["binarization"], levels)
+        scored = getattr(model, "target_rows", slice(None))  # a predictor scores a part of the image
+        pixels = baselines.independent_pixels(data.train[:, scored], images[:, scored], settings["binarization"], levels)
         result["baselines"]["independent_pixels"] = {"negative_log_likelihood": _figure(-pixels)}
         gain = estimate.per_image - pixels
         result["baselines"]["independent_pixels"]["gain"] = _figure(gain)
@@ -101,11 +102,13 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
 
 def _describe(model, settings):
     """One line: the family, the units from the data to the latents, the objective."""
-    units = [np.prod(model.data_shape), *settings.get("hidden_units", ()), settings.get("latent_dim", "")]
-    kind = "convolutional " if settings.get("encoder") == "convolutional" else ""
+    sizes = [np.prod(model.data_shape), *settings.get("hidden_units", ()), *settings.get("units", ())]
+    units = "-".join(map(str, [*sizes, *([settings["latent_dim"]] if "latent_dim" in settings else [])]))
+    kinds = [settings[name] for name in ("encoder", "activation") if settings.get(name, "mlp") != "mlp"]
+    kinds += [f"autoregressive {name[0]}" for name in ("generative", "recognition") if settings.get(name) == "autoregressive"]
     samples = settings.get("num_samples", 1)
-    objective = settings.get("objective", "").upper() + (f"({samples})" if samples > 1 else "")
-    return f"{kind}{type(model).__name__} {'-'.join(map(str, units))}, {settings.get('activation', '')}, {objective}"
+    objective = type(model.objective).__name__ + (f"({samples})" if samples > 1 else "")
+    return ", ".join([f"{type(model).__name__} {units}", *kinds, objective])
 
 
 def _elbo(model, images, batch_size, seed):

@@ -4,12 +4,19 @@ import json
 import re
 from pathlib import Path
 
+from benchmarks import orderings, table
+
 ROOT = Path(__file__).parents[1]
 
 
 def tables(root=ROOT):
     """The generated blocks of the README, by name, as Markdown."""
-    return {"runs": _runs(root / "benchmarks" / "runs"), "artifacts": _artifacts(root / "saved_models")}
+    return {
+        "runs": _runs(root / "benchmarks" / "runs"),
+        "artifacts": _artifacts(root / "saved_models"),
+        "benchmark": table.markdown(_json(root / "benchmarks" / "results.json")),
+        "orderings": orderings.markdown(_json(root / "benchmarks" / "orderings.json")),
+    }
 
 
 def filled(text, blocks):
@@ -22,20 +29,32 @@ def filled(text, blocks):
     return text
 
 
+def _json(path):
+    return json.loads(path.read_text())
+
+
 def _runs(folder):
-    rows = ["| run | data | model | K | figure | best baseline | minutes |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    rows = [
+        "| run | data | model | K | negative log-likelihood | negative ELBO | best baseline | minutes |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for path in sorted(folder.glob("*.json")):
         run = json.loads(path.read_text())
         protocol = run["protocol"]
-        nll = run["figures"]["negative_log_likelihood"]
+        nll, elbo = run["figures"]["negative_log_likelihood"], run["figures"]["elbo"]
         baseline = {name: each["negative_log_likelihood"]["mean"] for name, each in run["baselines"].items()}
-        name = min(baseline, key=baseline.get)
-        rows.append(
-            f"| {path.stem} | {protocol['data']} {protocol['split']}, {protocol['images']:,} images, "
-            f"binarised: {protocol['binarization']} | {run['model']} | {protocol['num_samples']:,} "
-            f"| **{nll['mean']:.2f}** ± {nll['standard_error']:.2f} | {name.replace('_', ' ')} {baseline[name]:.2f} "
-            f"| {run['training']['seconds'] / 60:.1f} |"
+        name = min(baseline, key=baseline.get, default=None)
+        cells = (
+            path.stem,
+            f"{protocol['data']} {protocol['split']}, {protocol['images']:,} images, binarised: {protocol['binarization']}",
+            run["model"],
+            f"{protocol['num_samples']:,}",
+            f"**{nll['mean']:.2f}** ± {nll['standard_error']:.2f}",
+            f"{-elbo['mean']:.2f} ± {elbo['standard_error']:.2f}",
+            "" if name is None else f"{name.replace('_', ' ')} {baseline[name]:.2f}",
+            f"{run['training']['seconds'] / 60:.1f}",
         )
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
 
 

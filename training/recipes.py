@@ -12,6 +12,11 @@ import math
 from training.suggest import unknown
 
 BURDA_2016 = "Burda, Grosse, Salakhutdinov: Importance weighted autoencoders. ICLR 2016, table 1"
+BORNSCHEIN_2015 = "Bornschein, Bengio: Reweighted wake-sleep. ICLR 2015"
+GU_2016 = "Gu, Levine, Sutskever, Mnih: MuProp: Unbiased backpropagation for stochastic neural networks. ICLR 2016, table 1"
+HINTON_1995 = "Hinton, Dayan, Frey, Neal: The wake-sleep algorithm for unsupervised neural networks. Science 268, 1995"
+MNIH_2014 = "Mnih, Gregor: Neural variational inference and learning in belief networks. ICML 2014"
+MNIH_2016 = "Mnih, Rezende: Variational inference for Monte Carlo objectives. ICML 2016"
 KINGMA_2014 = "Kingma, Welling: Auto-encoding variational Bayes. ICLR 2014"
 TIPPING_1999 = "Tipping, Bishop: Probabilistic principal component analysis. JRSS B, 1999"
 
@@ -45,7 +50,18 @@ CHOICES = {
     "binarization": ("none", "threshold", "dynamic"),
     "encoder": ("mlp", "convolutional"),
     "decoder": ("mlp", "convolutional"),
-    "objective": ("elbo", "iwae"),
+    "generative": ("factorial", "autoregressive"),
+    "recognition": ("factorial", "autoregressive"),
+    "objective": (
+        "elbo",
+        "iwae",
+        "wake_sleep",
+        "reweighted_wake_sleep",
+        "vimco",
+        "score_function",
+        "nvil",
+        "muprop",
+    ),
     "schedule": ("constant", "cosine"),
     "jit_compile": ("auto", "true", "false"),
 }
@@ -94,6 +110,35 @@ VAE_FOR_DATA = {
     },
 }
 
+BELIEF_NETWORK = {
+    "units": (200, 200),  # of the latent layers, from the data upward
+    "generative": "factorial",
+    "recognition": "factorial",
+    "binarization": "none",
+    "objective": "reweighted_wake_sleep",
+    "num_samples": 5,  # samples an image in the objective
+    **TRAINING,
+}
+
+BELIEF_NETWORK_FOR_DATA = {
+    "binary": {},
+    "grey": {"binarization": "dynamic"},
+    "colour": {"binarization": "dynamic"},
+    "digits": {"binarization": "threshold", "units": (30, 10), "epochs": 200, "picture_every": 20},
+    **{name: {"binarization": "dynamic"} for name in ("mnist", "fashion_mnist", "kmnist", "emnist", "omniglot")},
+}
+
+
+_NETWORK_KINDS = ("generative", "recognition")
+PREDICTOR = {name: value for name, value in BELIEF_NETWORK.items() if name not in _NETWORK_KINDS}
+PREDICTOR_FOR_DATA = {**BELIEF_NETWORK_FOR_DATA, "digits": {**BELIEF_NETWORK_FOR_DATA["digits"], "units": (30, 30)}}
+
+
+def _belief_network(name, summary, published, reference, digits_units=(30, 10), **settings):
+    for_data = {**BELIEF_NETWORK_FOR_DATA, "digits": {**BELIEF_NETWORK_FOR_DATA["digits"], "units": digits_units}}
+    return Recipe(name, "belief_network", summary, {**BELIEF_NETWORK, **settings}, for_data, published, reference)
+
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -136,6 +181,56 @@ RECIPES = {
             settings={**VAE, "hidden_units": ()},
             for_data={**VAE_FOR_DATA, "digits": {**VAE_FOR_DATA["digits"], "hidden_units": ()}},
             reference=TIPPING_1999,
+        ),
+        _belief_network(
+            "wake_sleep",
+            "sigmoid belief network of one layer, wake-sleep",
+            "",
+            HINTON_1995,
+            digits_units=(30,),
+            units=(200,),
+            objective="wake_sleep",
+            num_samples=1,
+        ),
+        _belief_network(
+            "reweighted_wake_sleep",
+            "sigmoid belief network of three layers, reweighted wake-sleep with 5 samples",
+            "",
+            BORNSCHEIN_2015,
+            units=(200, 200, 200),
+        ),
+        _belief_network(
+            "vimco",
+            "sigmoid belief network of three layers, VIMCO with 5 samples",
+            "",
+            MNIH_2016,
+            units=(200, 200, 200),
+            objective="vimco",
+        ),
+        _belief_network(
+            "nvil",
+            "sigmoid belief network of two layers, NVIL",
+            "99.7 nats: negative bound, MNIST binarised once, one sample",
+            f"{MNIH_2014}; figure from {GU_2016}",
+            objective="nvil",
+            num_samples=1,
+        ),
+        _belief_network(
+            "muprop",
+            "sigmoid belief network of two layers, MuProp",
+            "100.4 nats: negative bound, MNIST binarised once, one sample",
+            GU_2016,
+            objective="muprop",
+            num_samples=1,
+        ),
+        Recipe(
+            name="muprop_half_image",
+            family="structured_predictor",
+            summary="the lower half of an image from its upper half, MuProp",
+            settings={**PREDICTOR, "objective": "muprop", "num_samples": 1, "learning_rate": 3e-3},
+            for_data=PREDICTOR_FOR_DATA,
+            published="56.7 to 57.7 nats: lower half of MNIST, K = 100",
+            reference=GU_2016,
         ),
     )
 }
@@ -208,7 +303,7 @@ def resolve(recipe, data_name, data_kind, overrides):
     settings = {**recipe.settings, **recipe.for_data.get(data_kind, {}), **recipe.for_data.get(data_name, {}), **overrides}
     if settings.get("likelihood", "bernoulli") != "bernoulli" and "binarization" not in overrides:
         settings["binarization"] = "none"  # it was for a Bernoulli likelihood
-    if settings.get("likelihood") == "bernoulli" and settings["binarization"] == "none" and data_kind != "binary":
+    if settings.get("likelihood", "bernoulli") == "bernoulli" and settings["binarization"] == "none" and data_kind != "binary":
         raise ValueError(
             f"likelihood=bernoulli with {data_kind} data {data_name!r}: a Bernoulli scores only 0 and 1, other values would "
             "give figures that are no likelihood; use --set binarization=dynamic (or threshold), or "

@@ -15,6 +15,8 @@ from keras_gen.noise import fold_in
 
 # Streams of the seed: images are binarised alike whatever the number of samples.
 _IMAGES, _LATENTS = 0, 1
+# Up to so many samples are a bound, as IWAE's, that nobody takes for the log-likelihood itself.
+_FEW_SAMPLES = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,32 @@ def _accumulator(model, chunk_size):
     return programs[chunk_size]
 
 
+def admitted(model, images, progress=True):
+    """`images` as a numpy array, checked as `model` wants them; without `progress`, no warning of how it binarises them."""
+    images = np.asarray(images)
+    images_module.check_shape_and_dtype(images.shape, images.dtype, model.data_shape)
+    with warnings.catch_warnings():
+        if not progress:
+            warnings.simplefilter("ignore")
+        model.admit(images, "images")
+    return images
+
+
+def binarized_batches(model, images, batch_size, seed):
+    """Yields (x, count, key) for each batch: images as the likelihood takes them, how many count, a key for their draws.
+
+    The last batch is filled up with copies of its last image: one shape, one program. The same arguments give the same binary
+    images, whatever is computed from them.
+    """
+    batch_size = min(batch_size, len(images))
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        count = len(batch)
+        batch = np.concatenate([batch, np.repeat(batch[-1:], batch_size - count, axis=0)]).astype(np.float32)
+        key = fold_in([seed, 0], start)
+        yield model.binarize(tf.constant(batch), fold_in(key, _IMAGES)), count, fold_in(key, _LATENTS)
+
+
 def log_likelihood(model, images, num_samples=1000, batch_size=100, seed=0, chunk_size=None, progress=True):
     """Estimates log p(x) of each image: log (1/K) sum_k p(x, z_k) / q(z_k given x), z_k ~ q.
 
@@ -93,16 +121,13 @@ def log_likelihood(model, images, num_samples=1000, batch_size=100, seed=0, chun
     Raises:
         ValueError: images that the model cannot score; fewer than one sample.
 
+    Warns (UserWarning) where the median effective sample size of more than 10 samples is below 2.
+
     Burda, Grosse, Salakhutdinov: Importance weighted autoencoders. ICLR 2016, equation 8 and section 5.
     """
-    images = np.asarray(images)
     if num_samples < 1:
         raise ValueError(f"num_samples={num_samples}: at least one importance sample an image is needed.")
-    images_module.check_shape_and_dtype(images.shape, images.dtype, model.data_shape)
-    with warnings.catch_warnings():
-        if not progress:
-            warnings.simplefilter("ignore")
-        model.admit(images, "images")
+    images = admitted(model, images, progress)
     batch_size = min(batch_size, len(images))
     if chunk_size is None:
         chunk_size = max(1, 2**24 // (batch_size * math.prod(model.data_shape)))
@@ -114,23 +139,23 @@ def log_likelihood(model, images, num_samples=1000, batch_size=100, seed=0, chun
 
     per_image, effective = [], []
     bar = keras.utils.Progbar(len(images), unit_name="image") if progress and sys.stderr.isatty() else None
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        real = len(batch)
-        # The last batch is filled up with copies of its last image, which are dropped: one shape, one program.
-        batch = np.concatenate([batch, np.repeat(batch[-1:], batch_size - real, axis=0)]).astype(np.float32)
-        key = fold_in([seed, 0], start)
-        x = model.binarize(tf.constant(batch), fold_in(key, _IMAGES))
+    for x, count, key in binarized_batches(model, images, batch_size, seed):
         log_sum = log_sum_of_squares = tf.fill([batch_size], -math.inf)
         for chunk in range(chunks):
-            chunk_key = fold_in(fold_in(key, _LATENTS), chunk)
             wanted = tf.constant(num_samples - chunk * chunk_size)
-            log_sum, log_sum_of_squares = accumulate(x, chunk_key, wanted, log_sum, log_sum_of_squares)
-        log_sum, log_sum_of_squares = (value.numpy()[:real].astype(np.float64) for value in (log_sum, log_sum_of_squares))
+            log_sum, log_sum_of_squares = accumulate(x, fold_in(key, chunk), wanted, log_sum, log_sum_of_squares)
+        log_sum, log_sum_of_squares = (value.numpy()[:count].astype(np.float64) for value in (log_sum, log_sum_of_squares))
         per_image.append(log_sum - math.log(num_samples))
         effective.append(np.exp(2.0 * log_sum - log_sum_of_squares))
         if bar:
-            bar.update(start + real)
-    return LogLikelihood(
-        np.concatenate(per_image), np.concatenate(effective), num_samples, seed, model.binarization_in_force
-    )
+            bar.add(count)
+    effective = np.concatenate(effective)
+    if num_samples > _FEW_SAMPLES and np.median(effective) < 2.0:
+        warnings.warn(
+            f"the median effective sample size is {np.median(effective):.2f} of {num_samples} importance samples, and "
+            f"{np.mean(effective < 2.0):.0%} of the images have less than 2: for them a single weight carries the estimate, "
+            "which is likely too low. Use more samples, or a recognition network that is closer to the posterior: a larger "
+            "one, or one trained for longer.",
+            stacklevel=2,
+        )
+    return LogLikelihood(np.concatenate(per_image), effective, num_samples, seed, model.binarization_in_force)

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from keras_gen.objectives.objective import Estimate, Objective, register, require_reparameterized
+from keras_gen.objectives.objective import Estimate, Objective, register
 
 
 @register
@@ -12,32 +12,53 @@ class ELBO(Objective):
     The KL part is in closed form where TFP has one and the model allows it, else log q - log p of the draw: the same
     expectation. Cost a datum: 1 encoder and K decoder evaluations.
 
+    Against posterior collapse two terms can be eased while training; the reported figures stay those of the bound, and
+    `evaluate` gives minus the bound as the loss.
+
     Args:
         num_samples: K, draws a datum; more lower the gradient's variance and leave the bound as it is.
         analytic_kl: False to use the draws' log q - log p always.
+        warmup_steps: training steps over which the weight of the KL rises linearly from 0 to 1; 0 for none.
+        free_bits: nats of KL, averaged over the batch, that each latent unit has for free; less than that is no better.
 
     Raises:
         ValueError: at `compile`, for latents without reparameterised draws.
 
-    Kingma, Welling: Auto-encoding variational Bayes. ICLR 2014, equations 7 and 10.
+    Kingma, Welling: Auto-encoding variational Bayes. ICLR 2014, equations 7 and 10. Warm-up: Sonderby, Raiko, Maaloe, Sonderby,
+    Winther: Ladder variational autoencoders. NeurIPS 2016, section 2.3. Free bits: Kingma, Salimans, Jozefowicz, Chen,
+    Sutskever, Welling: Improved variational inference with inverse autoregressive flow. NeurIPS 2016, appendix C.8.
     """
 
-    def __init__(self, num_samples=1, analytic_kl=True):
-        super().__init__(num_samples)
-        self.analytic_kl = analytic_kl
+    requires = ("reparameterized",)
 
-    def check(self, model):
-        require_reparameterized(self, model)
+    def __init__(self, num_samples=1, analytic_kl=True, warmup_steps=0, free_bits=0.0):
+        super().__init__(num_samples)
+        for name, value in (("warmup_steps", warmup_steps), ("free_bits", free_bits)):
+            if not value >= 0:
+                raise ValueError(f"ELBO({name}={value!r}): must be 0, for none, or positive.")
+        self.analytic_kl, self.warmup_steps, self.free_bits = analytic_kl, warmup_steps, free_bits
 
     def __call__(self, model, x, seed):
         trace = model.trace(x, self.num_samples, seed)
         kl = sum(_sample_mean(group.kl(self.analytic_kl)) for group in trace.groups)
         reconstruction = _sample_mean(trace.log_likelihood)
         bound = reconstruction - kl
-        return Estimate(-bound, {"bound": bound, "reconstruction": reconstruction, "kl": kl}, trace)
+        price = kl
+        if self.free_bits:
+            price = tf.add_n([self._price_beyond_free_bits(group) for group in trace.groups])
+        if self.warmup_steps:
+            price *= tf.minimum(1.0, tf.cast(model.steps_taken, tf.float32) / self.warmup_steps)
+        return Estimate(price - reconstruction, {"bound": bound, "reconstruction": reconstruction, "kl": kl}, trace)
+
+    def _price_beyond_free_bits(self, group):
+        """The sum over units of max(free_bits, mean over the batch of the unit's KL): a scalar."""
+        unit_kl = group.unit_kl(self.analytic_kl)
+        batch_axes = list(range(len(unit_kl.shape) - len(group.value.shape) + 2))
+        return tf.reduce_sum(tf.maximum(self.free_bits, tf.reduce_mean(unit_kl, axis=batch_axes)))
 
     def get_config(self):
-        return {**super().get_config(), "analytic_kl": self.analytic_kl}
+        own = {"analytic_kl": self.analytic_kl, "warmup_steps": self.warmup_steps, "free_bits": self.free_bits}
+        return {**super().get_config(), **own}
 
 
 def _sample_mean(values):

@@ -1,10 +1,8 @@
 """The importance-weighted bound."""
 
-import math
-
 import tensorflow as tf
 
-from keras_gen.objectives.objective import Estimate, Objective, register, require_reparameterized
+from keras_gen.objectives.objective import Estimate, Objective, figures_of, register
 
 
 @register
@@ -26,15 +24,18 @@ class IWAE(Objective):
     Burda, Grosse, Salakhutdinov: Importance weighted autoencoders. ICLR 2016, equations 8 and 14.
     """
 
+    requires = ("reparameterized",)
+
     def __init__(self, num_samples=5):
         super().__init__(num_samples)
 
-    def check(self, model):
-        require_reparameterized(self, model)
-
     def __call__(self, model, x, seed):
         trace = model.trace(x, self.num_samples, seed)
-        bound = tf.reduce_logsumexp(trace.log_weight, axis=0) - math.log(self.num_samples)
-        reconstruction = tf.reduce_mean(trace.log_likelihood, axis=0)
-        kl = tf.reduce_mean(trace.log_likelihood - trace.log_weight, axis=0)
-        return Estimate(-bound, {"bound": bound, "reconstruction": reconstruction, "kl": kl}, trace)
+        bound = importance_bound(trace)
+        return Estimate(-bound, figures_of(trace, bound), trace)
+
+
+def importance_bound(trace):
+    """log (1/K) sum_k w_k of a trace, `[B]`, nats."""
+    log_weight = trace.log_weight
+    return tf.reduce_logsumexp(log_weight, axis=0) - tf.math.log(tf.cast(tf.shape(log_weight)[0], log_weight.dtype))

@@ -15,7 +15,14 @@ PORTS = [
     for peer in case.contenders
     if peer != "keras_gen" and not peer.startswith("products")
 ]
-PACKAGES = {"torch": "torch", "torch_compile": "torch", "jax": "jax", "jax_scan": "optax", "pythae": "pythae"}
+PACKAGES = {
+    "torch": "torch",
+    "torch_compile": "torch",
+    "jax": "jax",
+    "jax_scan": "optax",
+    "pythae": "pythae",
+    "pyro": "pyro",
+}
 
 
 @pytest.fixture(scope="session")

@@ -59,6 +59,14 @@ def test_contender_that_did_not_run_is_said():
     assert "lax.scan` |  | <= 1.15 | <= 0.8 | not run |" in text
 
 
+def test_curves_that_should_be_straight_are_compared_with_a_line():
+    found = results(keras_gen=2.0)
+    found["curves"] = [{"case": "rws5", "setting": "samples", "values": [1, 2, 5], "ms": [1.0, 2.0, 3.0]}]
+    assert "samples = 1, 2, 5 | 1.00, 2.00, 3.00 | 33% |" in table.markdown(found)
+    found["curves"][0]["setting"] = "size"
+    assert "size = 1, 2, 5" not in table.markdown(found)
+
+
 def test_picture_is_valid_xml_with_every_contender():
     text = picture.svg(results(keras_gen=2.0, jax_scan=4.0))
     xml.etree.ElementTree.fromstring(text)

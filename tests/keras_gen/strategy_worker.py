@@ -55,7 +55,7 @@ def main(name, batch_size):
     history = model.fit(data, epochs=2, validation_data=data, verbose=0).history
 
     def noise_of_replica():
-        return kg.noise.NativeNoise(model._next_seed(), (1,)).uniform((4,))
+        return kg.noise.BatchNoise(model._next_seed(), (1,)).uniform((4,))
 
     draws = strategy.experimental_local_results(strategy.run(tf.function(noise_of_replica)))
     copies = [[local.numpy().ravel() for local in strategy.experimental_local_results(v.value)] for v in model.variables]

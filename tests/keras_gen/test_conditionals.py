@@ -11,7 +11,7 @@ from tests.statistics import assert_mean
 def many_draws(conditional, parent, count=20_000):
     """`[count, *event]` draws for one parent."""
     distribution = conditional(tf.repeat(parent, count, axis=0)) if parent is not None else conditional()
-    return distribution, conditional.draw(distribution, noise.NativeNoise([1, 2], (count,))).numpy()
+    return distribution, conditional.draw(distribution, noise.BatchNoise([1, 2], (count,))).numpy()
 
 
 def randomize(conditional, scale=0.5):

@@ -1,4 +1,5 @@
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -103,3 +104,18 @@ def test_bad_arguments():
         kg.evaluation.log_likelihood(model, np.zeros((5, 3, 3, 1), np.float32), 0)
     with pytest.raises(ValueError, match="no image"):
         kg.evaluation.log_likelihood(model, np.zeros((0, 3, 3, 1), np.float32), 10)
+
+
+def test_it_warns_where_a_single_weight_carries_the_estimate(linear_gaussian):
+    far = LinearGaussian()
+    far.model.recognition[0]._head.bias.assign([6.0, -6.0, -3.0, -3.0])
+    for progress in (True, False):
+        with pytest.warns(UserWarning, match=r"median effective sample size is 1\.\d\d of 50 .* too low") as caught:
+            estimate = kg.evaluation.log_likelihood(far.model, far.images, 50, batch_size=7, progress=progress)
+        assert len(caught) == 1
+    assert estimate.mean < far.log_likelihood.mean() - 1.0
+    assert f"{np.mean(estimate.effective_sample_size < 2):.0%} of the images" in str(caught[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kg.evaluation.log_likelihood(far.model, far.images, 10, progress=False)  # a bound that claims no more
+        kg.evaluation.log_likelihood(linear_gaussian.model, linear_gaussian.images, 50, progress=False)

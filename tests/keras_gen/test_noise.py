@@ -81,7 +81,7 @@ def test_uniforms_stay_inside_their_interval():
 
 
 def native(count):
-    return noise.NativeNoise([3, -4], (count // 100,))
+    return noise.BatchNoise([3, -4], (count // 100,))
 
 
 def counter(count):
@@ -121,7 +121,7 @@ def test_streams_and_neighbouring_seeds_are_unrelated():
 
 def test_native_noise_is_the_same_with_and_without_xla():
     def draw(seed):
-        source = noise.NativeNoise(seed, (4, 25))
+        source = noise.BatchNoise(seed, (4, 25))
         return source.uniform((10,)), source.normal((10,))
 
     plain = tf.function(draw)(tf.constant([1, 2]))
@@ -131,7 +131,7 @@ def test_native_noise_is_the_same_with_and_without_xla():
 
 
 def test_native_noise_takes_its_batch_shape_and_new_streams():
-    source = noise.NativeNoise([1, 2], (3, 5))
+    source = noise.BatchNoise([1, 2], (3, 5))
     first, second = source.uniform((2, 4)), source.uniform((2, 4))
     assert first.shape == (3, 5, 2, 4)
     assert not np.any(first.numpy() == second.numpy())

@@ -57,7 +57,7 @@ def test_a_recipe_is_whole(name):
         settings = recipes.resolve(recipe, data, kind, {})
         assert settings.keys() == recipe.settings.keys()
         # Defaults never score grey values by a Bernoulli.
-        assert settings["likelihood"] != "bernoulli" or settings["binarization"] != "none" or kind == "binary"
+        assert settings.get("likelihood", "bernoulli") != "bernoulli" or settings["binarization"] != "none" or kind == "binary"
 
 
 def test_the_baseline_stays_linear_on_all_data():

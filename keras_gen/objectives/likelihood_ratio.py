@@ -1,0 +1,160 @@
+"""Likelihood-ratio gradients and their control variates: what `ScoreFunction`, `NVIL` and `MuProp` share.
+
+The gradient of E_q[f(z)] in q is E_q[(f(z) - b) grad log q(z)] for every b that does not depend on z. A term that does, with
+an expectation in closed form, may be subtracted too if the gradient of that expectation is added back.
+"""
+
+import math
+import numbers
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from keras_gen.objectives.objective import Estimate, Objective, figures_of, with_value
+
+BASELINES = (None, "running_mean", "input")
+
+
+class Choice(NamedTuple):
+    """Draws that are learned from one signal.
+
+    Attributes:
+        log_q: log-probability of the draws, `[K, B]`.
+        signal: what they earned, `[K, B]`, nats.
+        seen: what q saw when it drew them, `[B, *event]` or `[K, B, *event]`: the input of a learned baseline.
+        added_back: the expectation of what the signal lacks, `[K, B]`, a function of q's weights whose gradient counts.
+    """
+
+    log_q: Any
+    signal: Any
+    seen: Any
+    added_back: Any = 0.0
+
+
+class LikelihoodRatio(Objective):
+    """Climbs the ELBO; q by likelihood ratios, p by the gradient of log p(x, z) at the draws.
+
+    A subclass says in `choices` what each group of draws has earned.
+
+    Args:
+        num_samples: K, draws a datum, over which gradients are averaged.
+        baseline: b. None: 0. A number: that. "running_mean": a running mean of the signal. "input": that, and a network
+            with one hidden layer of what q saw, fitted to the rest by least squares.
+        decay: weight of the past in the running averages.
+        normalize: whether the signal is divided by max(1, its running standard deviation). That scales the gradient of q.
+        hidden_units: of the baseline's network.
+    """
+
+    def __init__(self, num_samples=1, baseline="running_mean", decay=0.8, normalize=False, hidden_units=100):
+        super().__init__(num_samples)
+        is_number = isinstance(baseline, numbers.Real) and not isinstance(baseline, bool)
+        if baseline not in BASELINES and not is_number:
+            raise ValueError(
+                f"{type(self).__name__}(baseline={baseline!r}): one of {', '.join(map(repr, BASELINES))}, or a number."
+            )
+        if is_number and not math.isfinite(baseline):
+            raise ValueError(f"{type(self).__name__}(baseline={baseline!r}): a constant must be finite.")
+        if not 0.0 <= decay < 1.0:
+            raise ValueError(f"{type(self).__name__}(decay={decay!r}): the weight of the past must be in [0, 1).")
+        if isinstance(hidden_units, bool) or not isinstance(hidden_units, int) or hidden_units < 1:
+            raise ValueError(f"{type(self).__name__}(hidden_units={hidden_units!r}): a positive integer is needed.")
+        self.baseline, self.decay, self.normalize, self.hidden_units = baseline, decay, normalize, hidden_units
+
+    def choices(self, model, x, trace):
+        """The `Choice`s of a trace."""
+        raise NotImplementedError
+
+    def shapes_seen(self, model):
+        """The event shape of each choice's `seen`."""
+        raise NotImplementedError
+
+    def make_companion(self, model):
+        if self.baseline is None or self.baseline not in BASELINES:
+            return None if not self.normalize else Averages([None] * len(self.shapes_seen(model)))
+        units = self.hidden_units if self.baseline == "input" else None
+        return Averages([units and (*shape, units) for shape in self.shapes_seen(model)])
+
+    def __call__(self, model, x, seed):
+        trace = model.trace(x, self.num_samples, seed, draws="fixed")
+        bound = tf.reduce_mean(trace.log_weight, axis=0)
+        surrogate, updates = trace.log_p_joint, []
+        for index, choice in enumerate(self.choices(model, x, trace)):
+            scale = 1.0
+            signal = tf.stop_gradient(choice.signal)
+            if self.baseline in ("running_mean", "input"):
+                mean = model.companion.means[index].value
+                if self.baseline == "input":
+                    guess = model.companion.networks[index](choice.seen)
+                    surrogate -= tf.square(signal - mean - guess)
+                    signal -= tf.stop_gradient(guess)
+                updates.append((model.companion.means[index], self._averaged(mean, tf.reduce_mean(signal))))
+                # The averages are those of earlier steps: this step's would depend on the draws.
+                signal -= mean
+            elif self.baseline is not None:
+                signal -= self.baseline
+            if self.normalize:
+                variance = model.companion.variances[index]
+                updates.append((variance, self._averaged(variance.value, tf.math.reduce_variance(signal))))
+                scale = tf.maximum(1.0, tf.sqrt(variance.value))
+            surrogate += (signal * choice.log_q + choice.added_back) / scale
+        surrogate = tf.reduce_mean(surrogate, axis=0)
+        return Estimate(with_value(-bound, -surrogate), figures_of(trace, bound), trace, tuple(updates))
+
+    def _averaged(self, past, now):
+        return self.decay * past + (1.0 - self.decay) * now
+
+    def get_config(self):
+        own = ("baseline", "decay", "normalize", "hidden_units")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+
+
+class Averages(keras.layers.Layer):
+    """Running mean and variance of each signal, and where asked for a network that predicts it.
+
+    Args:
+        networks: for each signal None, or (*event shape of the input, hidden units).
+    """
+
+    def __init__(self, networks):
+        super().__init__(name="control_variates", dtype="float32")
+        running = {"trainable": False, "initializer": "zeros", "aggregation": "mean"}
+        self.means = [self.add_weight((), name=f"mean_{index}", **running) for index in range(len(networks))]
+        self.variances = [self.add_weight((), name=f"variance_{index}", **running) for index in range(len(networks))]
+        self.networks = [each and _Guess(each[:-1], each[-1], f"network_{index}") for index, each in enumerate(networks)]
+        self.built = True
+
+
+class _Guess(keras.layers.Layer):
+    """A scalar function of events: one hidden layer of tanh units; 0 at the start."""
+
+    def __init__(self, event_shape, hidden_units, name):
+        super().__init__(name=name, dtype="float32")
+        self.event_shape = tuple(event_shape)
+        self.size = 1
+        for axis in self.event_shape:
+            self.size *= axis
+        self.hidden = keras.layers.Dense(hidden_units, activation="tanh", dtype="float32")
+        self.output_layer = keras.layers.Dense(1, kernel_initializer="zeros", dtype="float32")
+        self.hidden.build((None, self.size))
+        self.output_layer.build((None, hidden_units))
+        self.built = True
+
+    def call(self, event):
+        """`[..., *event_shape]` to `[...]`."""
+        leading = event.shape.rank - len(self.event_shape)
+        batch = tf.shape(event)[:leading]
+        rows = tf.reshape(tf.cast(event, tf.float32), (-1, self.size))
+        return tf.reshape(self.output_layer(self.hidden(rows)), batch)
+
+
+def local_choices(x, trace):
+    """A `Choice` for each group of latents, its signal the terms of log p - log q that its draw has a part in."""
+    seen = [x, *(group.value for group in trace.groups[:-1])]
+    parts = zip(trace.groups, trace.local_log_weights, seen, strict=True)
+    return [Choice(group.log_q, signal, below) for group, signal, below in parts]
+
+
+def shapes_below(model):
+    """The event shape that each group's q sees."""
+    return [model.data_shape, *(conditional.event_shape for conditional in model.recognition[:-1])]
