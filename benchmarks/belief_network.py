@@ -32,6 +32,7 @@ def split(noise, settings, batch):
 CASES = (
     Case(
         name="rws1",
+        quick=False,
         title="belief network 784-200-200, RWS K = 1",
         contenders={**_OURS, **_JAX},
         settings={**_SETTINGS, "samples": 1},
@@ -46,12 +47,13 @@ CASES = (
         settings=_SETTINGS,
         steps=200,
         quick_steps=50,
-        quick_without=("jax",),
+        quick_without=("jax", "pyro"),
         limits=(*_LIMITS, ("Pyro, whose weights are of whole batches", ("pyro",), None, None)),
         scaling={"samples": [1, 2, 5, 10, 20, 50]},
     ),
     Case(
         name="rws50",
+        quick=False,
         title="belief network, RWS K = 50",
         contenders={**_OURS, **_JAX},
         settings={**_SETTINGS, "samples": 50},
@@ -62,6 +64,7 @@ CASES = (
     ),
     Case(
         name="vimco5",
+        quick=False,
         title="belief network, VIMCO K = 5",
         contenders={**_OURS, "jax_scan": _JAX["jax_scan"]},
         settings={**_SETTINGS, "objective": "vimco"},

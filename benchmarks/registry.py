@@ -15,6 +15,7 @@ class Case:
         settings: what the family's contenders need to build it.
         steps: steps an epoch, the unit of a timed repeat.
         quick_steps: the same in quick mode.
+        quick: whether quick mode, which has five minutes, measures it (where it is not asked for by name).
         quick_without: contenders that quick mode leaves out.
         target: validation bound, nats, that ends the race for "time to a bound".
         limits: ("what", contender or contenders of which the faster counts, must, aim): ratios of our step to theirs.
@@ -28,6 +29,7 @@ class Case:
     settings: dict
     steps: int = 300
     quick_steps: int = 300
+    quick: bool = True
     quick_without: tuple = ()
     target: float | None = None
     limits: tuple = ()

@@ -67,6 +67,7 @@ CASES = (
     ),
     Case(
         name="iwae50",
+        quick=False,
         title="IWAE K = 50",
         contenders=CONTENDERS,
         settings={**_DENSE, "objective": "iwae", "samples": 50},
