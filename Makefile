@@ -5,13 +5,18 @@ VENV := .venv
 BENCH := .venv-bench
 RUN := TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python
 
+TESTFLAGS := -n 2 --dist worksteal
+
 .PHONY: demo test lint readme bench bench-test clean
 
 demo: $(VENV)/installed
 	$(RUN) -m training.demo
 
+# In parts: the programs that a process has compiled stay in its memory.
 test: $(VENV)/installed lint
-	$(RUN) -m pytest -n 2 --dist worksteal
+	$(RUN) -m pytest $(TESTFLAGS) tests/keras_gen
+	$(RUN) -m pytest $(TESTFLAGS) tests/export
+	$(RUN) -m pytest $(TESTFLAGS) tests --ignore=tests/keras_gen --ignore=tests/export
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .
