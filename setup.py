@@ -17,12 +17,15 @@ setup(
     python_requires=">=3.11",
     packages=[
         "keras_gen",
+        "keras_gen.adversarial",
         "keras_gen.evaluation",
         "keras_gen.helmholtz",
         "keras_gen.objectives",
+        "keras_gen.sequential",
         "training",
         "export",
     ],
+    package_data={"keras_gen.evaluation": ["feature_networks/*.npz"]},
     install_requires=[
         "ai-edge-litert>=2.3,<3",
         "h5py>=3.11",

@@ -96,6 +96,7 @@ class Artifact:
         self.check(format)
         generator = READERS[format](self.path / self.manifest["formats"][format]["file"])
         self.signature.check_same(generator.signature, self.path / self.manifest["formats"][format]["file"])
+        generator.num_classes = self.manifest.get("num_classes")
         return generator
 
 

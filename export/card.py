@@ -63,6 +63,26 @@ images = generator.generate([[7, 0], [7, 1]])["sample"]
 """
 
 
+# How each piece of code is given labels beside the seeds, where the generator takes some.
+_LABELS = {
+    '"seed": [[7, 0], [7, 1]]': '"seed": [[7, 0], [7, 1]], "label": [0, 1]',
+    "seed=tf.constant([[7, 0], [7, 1]], tf.int32)": "seed=tf.constant([[7, 0], [7, 1]], tf.int32), label=tf.constant([0, 1])",
+    "seed=np.array([[7, 0], [7, 1]], np.int32)": (
+        "seed=np.array([[7, 0], [7, 1]], np.int32), label=np.array([0, 1], np.int32)"
+    ),
+    '"seed": np.array([[7, 0], [7, 1]], np.int32)': (
+        '"seed": np.array([[7, 0], [7, 1]], np.int32), "label": np.array([0, 1], np.int32)'
+    ),
+    "generate([[7, 0], [7, 1]])": "generate([[7, 0], [7, 1]], label=[0, 1])",
+}
+
+
+def _given(code, manifest):
+    for plain, labelled in _LABELS.items() if manifest.get("num_classes") else ():
+        code = code.replace(plain, labelled)
+    return code
+
+
 def text(manifest):
     """The model card as Markdown, from the manifest's dict."""
     formats = manifest["formats"]
@@ -73,8 +93,8 @@ def text(manifest):
         "## Figures\n\n" + _figures(manifest["evaluation"]),
         "## Files\n\n" + _files(formats),
         "## How to run it\n\n" + _signature(manifest),
-        *(_RUNTIMES[format].rstrip() for format in _RUNTIMES if format in formats),
-        _OWN.format(first=next(iter(formats))).rstrip(),
+        *(_given(_RUNTIMES[format], manifest).rstrip() for format in _RUNTIMES if format in formats),
+        _given(_OWN.format(first=next(iter(formats))), manifest).rstrip(),
         "## Limits\n\n" + _limits(manifest),
     ]
     return "\n\n".join(sections) + "\n"
@@ -187,6 +207,7 @@ def _signature(manifest):
         "\n".join(lines)
         + "\n\nAny two integers make a seed, negative ones too. Row i of every output depends on row i of the seed "
         "alone, so requests can be batched and split at will. `manifest.json` holds golden seeds with what they draw."
+        + (f" `label` is the class of each image, below {manifest['num_classes']}." if "num_classes" in manifest else "")
     )
 
 

@@ -13,6 +13,10 @@ class SeedError(ExportError, ValueError):
     """A seed is not int32 `[B, 2]`."""
 
 
+class LabelError(ExportError, ValueError):
+    """A label is missing, not wanted, or not int32 `[B]` of the classes that there are."""
+
+
 class MetadataError(ExportError, ValueError):
     """What was to be recorded in the manifest cannot be written as JSON."""
 

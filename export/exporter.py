@@ -15,7 +15,7 @@ from export.artifact import FILES, MANIFEST, MANIFEST_VERSION, READERS, Artifact
 from export.compare import TOLERANCE, SampleKind, compare
 from export.errors import ArtifactExistsError, ExportMismatchError, UnknownFormatError
 from export.precision import full_precision
-from export.signature import Signature
+from export.signature import Signature, example_inputs
 
 FORMATS = ("saved_model", "tflite", "onnx")
 SCHEMES = ("float16", "int8")
@@ -36,7 +36,8 @@ def export_generator(
     that computes in half precision is shipped, and compared, in float32.
 
     Args:
-        model: a generative model: `generate(seed)`, `generator`, `data_shape`, `get_config()`.
+        model: a generative model: `generate(seed)`, or `generate(seed, label)` where it has `num_classes`; `generator`,
+            `data_shape`, `get_config()`.
         path: folder to write; its name is the artifact's unless `name` is given.
         formats: which of `"saved_model"`, `"tflite"`, `"onnx"`.
         name: name for the manifest and the card.
@@ -66,8 +67,9 @@ def export_generator(
         to_json(record, what)  # Before minutes are spent on conversion.
     with staging.appears_whole(path) as folder:
         model = full_precision(model)
+        num_classes = getattr(model, "num_classes", 0)
         outputs = _draw(model, golden.CANDIDATES)
-        signature = Signature.of_outputs(outputs)
+        signature = Signature.of_outputs(outputs, labelled=bool(num_classes))
         kind = SampleKind.of_draws(golden.CANDIDATES, outputs)
         records = {}
         for format in formats:
@@ -78,11 +80,12 @@ def export_generator(
             "family": type(model).__name__,
             "model": {"class": type(model).__name__, "data_shape": list(model.data_shape), "config": _config(model)},
             "signature": signature.to_dict(),
+            **({"num_classes": num_classes} if num_classes else {}),
             "sample": kind.to_dict(),
             "noise": noise.DESCRIPTION,
             "tolerance": TOLERANCE,
             "formats": records,
-            "golden": {"description": golden.DESCRIPTION, "seeds": golden.records(outputs, kind)},
+            "golden": {"description": golden.DESCRIPTION, "seeds": golden.records(outputs, kind, num_classes)},
             **facts,
             "recipe_sha256": digest_of(facts["recipe"]) if recipe else None,
             "versions": _versions(),
@@ -117,7 +120,7 @@ def _write_format(format, model, signature, kind, outputs, folder, quantize):
     differences = check_draws(format, generators, model, kind, tolerance)
     details["differences"] = [difference.to_dict() for difference in differences]
     if quantize and format == "tflite":
-        drawn = generators[0].generate(golden.CANDIDATES)
+        drawn = generators[0].generate(*example_inputs(golden.CANDIDATES, getattr(model, "num_classes", 0)))
         differences = compare(golden.CANDIDATES, outputs, drawn, kind, tolerance)
         details["quantization"] = {
             "scheme": quantize,
@@ -145,7 +148,8 @@ def check_draws(format, generators, model, kind, tolerance=TOLERANCE):
         seed = golden.CANDIDATES[:rows]
         expected = _draw(model, seed)
         for generator in generators if rows == 1 else generators[:1]:
-            differences = compare(seed, expected, generator.generate(seed), kind, tolerance)
+            drawn = generator.generate(*example_inputs(seed, getattr(model, "num_classes", 0)))
+            differences = compare(seed, expected, drawn, kind, tolerance)
             wrong = [str(difference) for difference in differences if not difference.ok]
             if wrong:
                 raise ExportMismatchError(
@@ -156,7 +160,8 @@ def check_draws(format, generators, model, kind, tolerance=TOLERANCE):
 
 
 def _draw(model, seed):
-    return {name: np.asarray(value) for name, value in model.generate(seed).items()}
+    inputs = example_inputs(seed, getattr(model, "num_classes", 0))
+    return {name: np.asarray(value) for name, value in model.generate(*inputs).items()}
 
 
 def _check_formats(formats, quantize):

@@ -23,13 +23,17 @@ CANDIDATES = np.array(
 )
 
 
-def records(outputs, kind):
-    """The golden records from `outputs`, what the model draws at `CANDIDATES`; negative seeds among them."""
+def records(outputs, kind, num_classes=0):
+    """The golden records from `outputs`, what the model draws at `CANDIDATES`; negative seeds among them.
+
+    `num_classes`: of the labels at which they were drawn, as `example_inputs` gives them.
+    """
     chosen = []
     for index, seed in enumerate(CANDIDATES):
         row = {name: value[index] for name, value in outputs.items()}
         if not _at_threshold(seed, row, kind):
-            chosen.append(_record(seed, row, kind))
+            label = {"label": index % num_classes} if num_classes else {}
+            chosen.append({**_record(seed, row, kind), **label})
         if len(chosen) == NUM_SEEDS:
             break
     return chosen

@@ -132,8 +132,9 @@ def read(path):
     signature.check_names(path)
     names = [spec.name for spec in signature.outputs]
 
-    def run(seed):
-        return dict(zip(names, session.run(names, {"seed": seed}), strict=True))
+    def run(*inputs):
+        named = {spec.name: value for spec, value in zip(signature.inputs, inputs, strict=True)}
+        return dict(zip(names, session.run(names, named), strict=True))
 
     return LoadedGenerator("onnx", signature, run)
 

@@ -13,25 +13,24 @@ import sys
 import numpy as np
 
 from export.errors import ArtifactReadError, ArtifactWriteError, ConversionError, RuntimeMissingError
-from export.signature import FREE_BATCH, SEED, SINGLE, LoadedGenerator, Signature, TensorSpec
+from export.signature import FREE_BATCH, SINGLE, LoadedGenerator, Signature, TensorSpec
 
 FILE = "saved_model/1"
 
 
 def sampler(model, signature, batch=None):
-    """The sampling function as a `tf.function` over a seed `[batch, 2]`; `batch` is None for any number of rows."""
+    """The sampling function as a `tf.function` over the signature's inputs; `batch` is None for any number of rows."""
     import tensorflow as tf
 
-    def sample(seed):
-        outputs = model.generate(seed)
+    def sample(*inputs):
+        outputs = model.generate(*inputs)
         for spec in signature.outputs:
             # Static shapes survive into every format even where the model computes its shapes.
             outputs[spec.name].set_shape([batch, *spec.row_shape])
         return {spec.name: tf.identity(outputs[spec.name], name=spec.name) for spec in signature.outputs}
 
-    return tf.function(
-        sample, input_signature=[tf.TensorSpec([batch, *SEED.row_shape], SEED.dtype, SEED.name)], autograph=False
-    )
+    inputs = [tf.TensorSpec([batch, *spec.row_shape], spec.dtype, spec.name) for spec in signature.inputs]
+    return tf.function(sample, input_signature=inputs, autograph=False)
 
 
 def write(model, signature, path, with_single=False):
@@ -95,8 +94,9 @@ def read(path):
     signature = Signature(specs(function.structured_input_signature[1]), specs(function.structured_outputs))
     signature.check_names(path)
 
-    def run(seed, _owner=loaded):  # The variables live as long as the object that was loaded.
-        outputs = function(seed=tf.constant(seed))
+    def run(*inputs, _owner=loaded):  # The variables live as long as the object that was loaded.
+        named = {spec.name: tf.constant(value) for spec, value in zip(signature.inputs, inputs, strict=True)}
+        outputs = function(**named)
         return {spec.name: np.asarray(outputs[spec.name]) for spec in signature.outputs}
 
     return LoadedGenerator("saved_model", signature, run)

@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from export.errors import RunFailedError, SeedError, SignatureError
+from export.errors import LabelError, RunFailedError, SeedError, SignatureError
 
 BATCH_AXIS = "batch"
 FREE_BATCH = "serving_default"
@@ -33,6 +33,12 @@ class TensorSpec:
 
 
 SEED = TensorSpec("seed", "int32", (2,))
+LABEL = TensorSpec("label", "int32", ())  # of a generator that draws images of a class
+
+
+def example_inputs(seed, num_classes=0):
+    """What is given to `generate` with these seeds to try a generator: them, and where it takes labels each class in turn."""
+    return (seed,) if not num_classes else (seed, np.arange(len(seed), dtype=np.int32) % num_classes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +50,14 @@ class Signature:
 
     def __post_init__(self):
         # One order everywhere, whatever order a runtime lists them in.
+        object.__setattr__(self, "inputs", tuple(sorted(self.inputs, key=lambda spec: spec.name != SEED.name)))
         object.__setattr__(self, "outputs", tuple(sorted(self.outputs, key=lambda spec: spec.name != "sample")))
 
     @classmethod
-    def of_outputs(cls, outputs):
-        """The signature of a generator that draws these `outputs`, a dict of arrays `[B, ...]`, from a seed."""
+    def of_outputs(cls, outputs, labelled=False):
+        """The signature of a generator that draws these `outputs`, a dict of arrays `[B, ...]`, from a seed (and a label)."""
         specs = (TensorSpec(name, str(np.dtype(value.dtype)), tuple(value.shape[1:])) for name, value in outputs.items())
-        signature = cls((SEED,), tuple(specs))
+        signature = cls((SEED, LABEL) if labelled else (SEED,), tuple(specs))
         signature.check_names("the model's generate")
         return signature
 
@@ -74,14 +81,16 @@ class Signature:
         }
 
     def check_names(self, where):
-        """Raises `SignatureError` unless `where` takes a `seed` and draws `sample`, and `mean` at most beside it."""
+        """Raises `SignatureError` unless `where` takes a `seed`, a `label` at most beside it, and draws `sample`, and `mean` at
+        most beside that."""
         taken = {(spec.name, spec.dtype) for spec in self.inputs}
         drawn = {(spec.name, spec.dtype) for spec in self.outputs}
         allowed = {("sample", "float32"), ("mean", "float32")}
-        if taken != {(SEED.name, SEED.dtype)} or ("sample", "float32") not in drawn or not drawn <= allowed:
+        seed, label = (SEED.name, SEED.dtype), (LABEL.name, LABEL.dtype)
+        if taken not in ({seed}, {seed, label}) or ("sample", "float32") not in drawn or not drawn <= allowed:
             raise SignatureError(
-                f"{where} has {self}; a generator takes seed int32 and draws sample float32 and, where the last "
-                "conditional is a distribution, mean float32: callers rely on these names"
+                f"{where} has {self}; a generator takes seed int32 (and label int32) and draws sample float32 and, where the "
+                "last conditional is a distribution, mean float32: callers rely on these names"
             )
 
     def check_same(self, found, where):
@@ -124,18 +133,21 @@ class LoadedGenerator:
     Attributes:
         signature: its `Signature`.
         format: `"saved_model"`, `"tflite"` or `"onnx"`.
+        num_classes: how many values a label may take, where the signature has one; None where only the file was there to tell.
     """
 
     def __init__(self, format, signature, run):
         self.format = format
         self.signature = signature
+        self.num_classes = None
         self._run = run
 
-    def generate(self, seed):
+    def generate(self, seed, label=None):
         """Draws one image for each seed row; row i depends on `seed[i]` alone.
 
         Args:
             seed: integers `[B, 2]` that fit int32; B = 0 draws nothing and gives empty arrays.
+            label: integers `[B]` from 0, the class of each image, where the signature has a label; None elsewhere.
 
         Returns:
             Dict of float32 arrays `[B, H, W, C]` in [0, 1]: `sample`, one draw from the model, and, where the last
@@ -143,15 +155,33 @@ class LoadedGenerator:
 
         Raises:
             SeedError: the seed has another shape or type.
+            LabelError: a label is missing, not wanted, of another shape or type, or no class.
             RunFailedError: the runtime gave up.
         """
         seed = check_seed(seed)
+        label = self._check_label(label, len(seed))
         if len(seed) == 0:  # Not every runtime takes an empty batch.
             return {spec.name: np.zeros((0, *spec.row_shape), spec.dtype) for spec in self.signature.outputs}
+        inputs = (seed,) if len(self.signature.inputs) == 1 else (seed, label)
         try:
-            return self._run(seed)
+            return self._run(*inputs)
         except Exception as error:  # Each runtime has error types of its own.
             raise RunFailedError(f"{self.format}: the runtime failed to draw {len(seed)} images: {error}") from error
+
+    def _check_label(self, label, rows):
+        takes_one = len(self.signature.inputs) > 1
+        if label is None or not takes_one:
+            if takes_one or label is not None:
+                raise LabelError(f"label is {label!r}, but this generator takes {', '.join(map(str, self.signature.inputs))}")
+            return None
+        array = np.asarray(label)
+        rule = f"labels are integers [{rows}], one for each row of seed"
+        if array.dtype.kind not in "iu" or array.shape != (rows,):
+            raise LabelError(f"label has shape {list(array.shape)} and dtype {array.dtype}, but {rule}")
+        if array.size and (array.min() < 0 or (self.num_classes is not None and array.max() >= self.num_classes)):
+            most = "" if self.num_classes is None else f" to {self.num_classes - 1}"
+            raise LabelError(f"label holds {array.min()} to {array.max()}, but {rule}, from 0{most}")
+        return np.ascontiguousarray(array, np.int32)
 
     def __repr__(self):
         return f"LoadedGenerator({self.format}: {self.signature})"

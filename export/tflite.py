@@ -123,9 +123,9 @@ def read(path, signature_key=FREE_BATCH):
     signature.check_names(path)
     lock = threading.Lock()  # An interpreter runs one call at a time.
 
-    def run(seed):
+    def run(*inputs):
         with lock:
-            outputs = runner(seed=seed)
+            outputs = runner(**{spec.name: value for spec, value in zip(signature.inputs, inputs, strict=True)})
         return {spec.name: outputs[spec.name] for spec in signature.outputs}
 
     return LoadedGenerator("tflite", signature, run)

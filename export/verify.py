@@ -9,6 +9,7 @@ from export import golden
 from export.artifact import Artifact
 from export.compare import TOLERANCE, Difference, SampleKind, compare
 from export.errors import ArtifactNotFoundError, ArtifactReadError, DigestMismatchError, RunFailedError, SignatureError
+from export.signature import example_inputs
 
 _CHUNK = 64
 
@@ -130,15 +131,17 @@ def _tolerance(artifact, format):
 
 
 def _draw(generator, seeds):
-    chunks = [generator.generate(seeds[start : start + _CHUNK]) for start in range(0, len(seeds), _CHUNK)]
+    inputs = example_inputs(seeds, generator.num_classes)
+    chunks = [generator.generate(*(each[i : i + _CHUNK] for each in inputs)) for i in range(0, len(seeds), _CHUNK)]
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
 def _check_rows(generator, seeds, drawn, kind):
     batch = np.resize(seeds, (_CHUNK, 2))
-    together = drawn if len(seeds) >= _CHUNK else generator.generate(batch)
+    inputs = example_inputs(batch, generator.num_classes)
+    together = drawn if len(seeds) >= _CHUNK else generator.generate(*inputs)
     rows = (0, 31, 63)
-    alone = [generator.generate(batch[row : row + 1]) for row in rows]
+    alone = [generator.generate(*(each[row : row + 1] for each in inputs)) for row in rows]
     alone = {name: np.concatenate([one[name] for one in alone]) for name in alone[0]}
     together = {name: value[list(rows)] for name, value in together.items()}
     name = f"a row alone, in a batch of {_CHUNK}"
@@ -148,7 +151,8 @@ def _check_rows(generator, seeds, drawn, kind):
 def _check_golden(generator, records, kind, tolerance):
     wrong = []
     for record in records:
-        drawn = generator.generate(np.array([record["seed"]]))
+        label = [np.array([record["label"]])] if "label" in record else []
+        drawn = generator.generate(np.array([record["seed"]]), *label)
         wrong += [f"seed {record['seed']}: {problem}" for problem in golden.problems(record, drawn, kind, tolerance)]
     return Check(
         "golden seeds", generator.format, not wrong, "; ".join(wrong) or f"{len(records)} of {len(records)} as recorded"

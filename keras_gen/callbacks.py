@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_gen import images as images_module
+from keras_gen.adversarial.flight_recorder import FlightRecorder, GameWarning  # noqa: F401  callbacks, too
 from keras_gen.noise import fold_in
 from keras_gen.objectives.objective import fitting
 

@@ -73,6 +73,12 @@ class Conditional(keras.layers.Layer):
         self._build_shared()
         self.built = True
 
+    def build_headless(self):
+        """Creates only the weights that all elements share: for a family whose `distribution` is given its parameters."""
+        if not self.built:
+            self._build_shared()
+            self.built = True
+
     def _build_shared(self):
         """Creates the weights that all elements share, where the family has any."""
 
@@ -109,20 +115,34 @@ class Conditional(keras.layers.Layer):
         return cls(**config)
 
 
-@keras.saving.register_keras_serializable("keras_gen")
-class StandardNormal(Conditional):
-    """The prior N(0, I): no parent, no weights."""
+class Fixed(Conditional):
+    """A prior without parent and without weights: a subclass says what `distribution()` it is, and how it is drawn."""
 
     reparameterized = True
-    has_mean_field = True
     parameters_per_element = 0
+
+    def __init__(self, event_shape, **kwargs):
+        kwargs.pop("network", None)
+        super().__init__(event_shape, **kwargs)
+
+    def build(self, parent_shape=None):
+        if parent_shape is not None:
+            raise ValueError(f"{type(self).__name__} {self.name!r} is a prior: it stands first, and has no parent.")
+        super().build()
+
+    def _parameters(self, parent):
+        return ()
+
+
+@keras.saving.register_keras_serializable("keras_gen")
+class StandardNormal(Fixed):
+    """The prior N(0, I)."""
+
+    has_mean_field = True
 
     def distribution(self):
         zeros = tf.zeros(self.event_shape)
         return self._event(tfd.Normal(zeros, tf.ones_like(zeros)))
-
-    def _parameters(self, parent):
-        return ()
 
     def draw(self, distribution, noise):
         return noise.normal(self.event_shape)

@@ -43,6 +43,13 @@ class OneHotCategorical(tfd.OneHotCategorical):
         return tf.concat([ones, passed], -1) - tf.concat([passed, tf.zeros_like(ones)], -1)
 
 
+def one_of(uniform, categories):
+    """One-hot `[..., categories]`: in which of the intervals of length 1 / categories `uniform` `[...]` in (0, 1] lies."""
+    edges = tf.constant([index / categories for index in range(categories + 1)], uniform.dtype)
+    passed = tf.cast(uniform[..., None] > edges, uniform.dtype)
+    return passed[..., :-1] - passed[..., 1:]
+
+
 class AutoregressiveBernoulli(tfd.Distribution):
     """Binary elements, each with a logit that is linear in those before it: logit_i = bias_i + sum_{j < i} x_j W_ji.
 

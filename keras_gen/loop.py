@@ -48,7 +48,7 @@ class DeviceLoop:
             parts = [x, y, kwargs.get("sample_weight")]
             kwargs["validation_data"] = tuple(part if part is None else part[kept:] for part in parts)
             x, y, kwargs["sample_weight"] = (part if part is None else part[:kept] for part in parts)
-        self.check_input(x, "x")
+        self.check_input(x if y is None or not _is_array(x) else (x, y), "x")
         validation_data = kwargs.get("validation_data")
         if validation_data is not None:
             self.check_input(validation_data, "validation_data")
@@ -80,7 +80,7 @@ class DeviceLoop:
         """As `keras.Model.evaluate`, for the same kinds of `x` as `fit`."""
         if kwargs.get("_use_cached_eval_dataset"):  # called by `fit`, which has prepared the data
             return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, **kwargs)
-        self.check_input(x, "x")
+        self.check_input(x if y is None or not _is_array(x) else (x, y), "x")
         limit = self._steps_a_call(kwargs.get("callbacks"), ("on_test_batch_begin", "on_test_batch_end"))
         prepared, test = self._prepared((x, y, sample_weight), batch_size, steps, limit), None
         if prepared:
@@ -124,8 +124,10 @@ class DeviceLoop:
             return (made.dataset, made.steps, made) if made else (feed.without_autotuning(x), steps, None)
         if not _is_array(x) or any(part is not None and not _is_array(part) for part in data):
             return None
-        arrays = tuple(tf.zeros(len(x)) if part is None else part for part in data)
-        arrays = x if data[1] is None and data[2] is None else arrays
+        if data[2] is None:
+            arrays = x if data[1] is None else data[:2]
+        else:
+            arrays = (x, tf.zeros(len(x)) if data[1] is None else data[1], data[2])
         made = feed.from_arrays(arrays, batch_size or 32, order, limit if alone else 1)
         made = made._replace(steps=steps or made.steps)
         return (made.dataset, made.steps, made) if alone else (feed.one_by_one(made), made.steps, None)

@@ -34,6 +34,8 @@ class GenerativeModel(DeviceLoop, keras.Model):
     generator = None
     #: The Keras layer with what the objective learns beside the model (baselines, say), or None.
     companion = None
+    #: Whether a step that has no convolutions is faster on a CPU if XLA compiles it.
+    prefers_xla_on_cpu = True
 
     def __init__(self, data_shape, seed=None, **kwargs):
         super().__init__(**kwargs)
@@ -63,6 +65,9 @@ class GenerativeModel(DeviceLoop, keras.Model):
         """
         images_module.check_values(values, source)
 
+    def admit_labels(self, labels, source):
+        """Checks the labels `[N]` beside the images, None where there are none; a model without labels takes any."""
+
     def step(self, x, seed):
         """The `Estimate` for a batch `x` `[B, H, W, C]`, its noise a function of `seed`, int32 `[2]`."""
         raise NotImplementedError
@@ -70,6 +75,14 @@ class GenerativeModel(DeviceLoop, keras.Model):
     def default_objective(self):
         """The family's usual objective."""
         raise NotImplementedError
+
+    def figure_names(self):
+        """Names of the figures that a step reports."""
+        return self.objective.figure_names
+
+    def players(self):
+        """Pairs (optimizer, the variables that it updates)."""
+        return [(self.optimizer, self.trainable_variables)]
 
     def step_metrics(self):
         """Metrics besides the objective's figures; each is updated by `update_step_metrics`."""
@@ -95,14 +108,17 @@ class GenerativeModel(DeviceLoop, keras.Model):
         """
         return self.generator.generate(CounterNoise(check_seed(seed)))
 
-    def sample(self, num, seed=0):
-        """Draws `num` images, the `sample` of seed rows (seed, 0) ... (seed, num - 1), float32 `[num, H, W, C]`."""
+    def sample(self, num, seed=0, **condition):
+        """Draws `num` images, the `sample` of seed rows (seed, 0) ... (seed, num - 1), float32 `[num, H, W, C]`.
+
+        `condition`: what `generate` takes besides, a row for each image.
+        """
         if num < 1:
             raise ValueError(f"num={num}: the number of images to draw must be at least 1.")
         if not _INT32.min <= seed <= _INT32.max:
             raise ValueError(f"seed={seed}: a seed is a 32-bit integer, from {_INT32.min} to {_INT32.max}.")
         rows = np.stack([np.full(num, seed), np.arange(num)], axis=1).astype(np.int32)
-        return self.generate(rows)["sample"]
+        return self.generate(rows, **condition)["sample"]
 
     # Training.
 
@@ -151,9 +167,10 @@ class GenerativeModel(DeviceLoop, keras.Model):
             self.objective = objective
             self._replace_companion(objective.make_companion(self))
             # Built here, in the strategy's scope: a step function may not create variables.
-            self.optimizer.build(self.trainable_variables)
+            for optimizer, variables in self.players():
+                optimizer.build(variables)
             self.forget_programs()
-            self._figures = [keras.metrics.Mean(name=name) for name in objective.figure_names]
+            self._figures = [keras.metrics.Mean(name=name) for name in self.figure_names()]
             self._step_metrics = self.step_metrics()
 
     def _replace_companion(self, companion):
@@ -179,7 +196,7 @@ class GenerativeModel(DeviceLoop, keras.Model):
         if any(device.device_type in ("GPU", "TPU") for device in tf.config.list_logical_devices()):
             return True
         # oneDNN's convolutions are faster than XLA's on a CPU.
-        return not any(isinstance(layer, _CONVOLUTIONS) for layer in self._flatten_layers())
+        return self.prefers_xla_on_cpu and not any(isinstance(layer, _CONVOLUTIONS) for layer in self._flatten_layers())
 
     def order(self):
         """What keys the order in which `fit` visits arrays: the seed, int32 `[2]`, and the steps taken so far."""
@@ -201,34 +218,53 @@ class GenerativeModel(DeviceLoop, keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def check_input(self, data, source):
-        """Checks what `fit` or `evaluate` was given: arrays whole, a `tf.data.Dataset` by its shapes and its first batch."""
+        """Checks what `fit` or `evaluate` was given: arrays whole, a `tf.data.Dataset` by its shapes and its first batch.
+
+        `data` is a data set, an array, or a tuple of arrays (images, labels, weights) of which the last may be missing.
+        """
         if isinstance(data, tf.data.Dataset):
             spec = keras.tree.flatten(data.element_spec)[0]
             images_module.check_shape_and_dtype(spec.shape, spec.dtype, self.data_shape, f"batches of {source}")
             for batch in data.take(1):
-                self.admit(keras.tree.flatten(batch)[0].numpy(), f"batches of {source}", whole=False)
+                images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
+                self.admit(images.numpy(), f"batches of {source}", whole=False)
+                self.admit_labels(None if labels is None else labels.numpy(), f"labels of {source}")
         elif not isinstance(data, keras.utils.PyDataset) and (isinstance(data, tuple | list) or hasattr(data, "dtype")):
-            array = data[0] if isinstance(data, tuple | list) else data
-            array = np.asarray(array)
-            images_module.check_shape_and_dtype(array.shape, array.dtype, self.data_shape, source)
-            self.admit(array, source)
+            images, labels, _ = keras.utils.unpack_x_y_sample_weight(tuple(data) if isinstance(data, list) else data)
+            images = np.asarray(images)
+            images_module.check_shape_and_dtype(images.shape, images.dtype, self.data_shape, source)
+            self.admit(images, source)
+            self.admit_labels(labels, f"labels of {source}")
 
     def train_step(self, data):
         """One step of gradient descent on the mean of the objective's loss over the batch, all replicas together."""
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         seed = self._next_seed()
-        with tf.GradientTape() as tape:
+
+        def minimised():
             estimate = self.step(x, seed)
-            loss = _batch_mean(estimate.loss, sample_weight)
+            loss = batch_mean(estimate.loss, sample_weight)
             if self.losses:
                 loss += tf.add_n([tf.cast(penalty, loss.dtype) for penalty in self.losses])
-            replicas = self.distribute_strategy.num_replicas_in_sync
-            scaled = self.optimizer.scale_loss(loss / replicas)
-        gradients = tape.gradient(scaled, self.trainable_variables)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+            return loss, estimate
+
+        loss, estimate = self.descend(minimised, self.optimizer, self.trainable_variables)
         for variable, value in estimate.updates:
             variable.assign(value)
         return self._report(loss, estimate, sample_weight)
+
+    def descend(self, minimised, optimizer, variables):
+        """Lets `optimizer` take a step on `variables`, all replicas together; returns what `minimised()` did.
+
+        `minimised` returns the scalar to be minimised, and anything beside it.
+        """
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        with tf.GradientTape() as tape:
+            loss, rest = minimised()
+            scaled = optimizer.scale_loss(loss / replicas)
+        gradients = tape.gradient(scaled, variables)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return loss, rest
 
     def test_step(self, data):
         """The objective's figures, without a gradient; every evaluation of the same data draws the same noise.
@@ -238,7 +274,7 @@ class GenerativeModel(DeviceLoop, keras.Model):
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         seen = tf.cast(self._loss_tracker.count.value, tf.int32)
         estimate = self.step(x, fold_in(self._key(_TEST), seen))
-        return self._report(_batch_mean(-estimate.figures["bound"], sample_weight), estimate, sample_weight)
+        return self._report(batch_mean(-estimate.figures["bound"], sample_weight), estimate, sample_weight)
 
     def _report(self, loss, estimate, sample_weight):
         self._loss_tracker.update_state(loss, sample_weight=tf.shape(estimate.loss)[0])
@@ -261,7 +297,8 @@ class GenerativeModel(DeviceLoop, keras.Model):
         return {**super().get_config(), "data_shape": self.data_shape, "seed": self.seed}
 
 
-def _batch_mean(loss, sample_weight):
+def batch_mean(loss, sample_weight):
+    """The mean of `loss` `[B]` over the batch, each row times its weight where there are weights."""
     return tf.reduce_mean(loss if sample_weight is None else loss * tf.cast(sample_weight, loss.dtype))
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -17,13 +17,15 @@ class LatentGroup:
         prior: TFP distribution p(value given the group above), batch shape `[]` or `[K, B]`.
         posterior: TFP distribution q(value given the group below), batch shape `[B]` or `[K, B]`.
         has_analytic_kl: whether KL(posterior, prior) in closed form may stand for log q - log p in a bound: only where the
-            prior does not depend on draws that come after `value`, as at the top of a chain.
+            prior does not depend on draws that come after `value`, as at the top of a chain or where both go the same way.
+        pathwise: whether gradients flow through `value`; q then learns by them, else by likelihood ratios.
     """
 
     value: Any
     prior: Any
     posterior: Any
     has_analytic_kl: bool = False
+    pathwise: bool = False
 
     @functools.cached_property
     def log_p(self):
@@ -66,6 +68,20 @@ class LatentGroup:
         return self.posterior.mean()
 
 
+class Action(NamedTuple):
+    """Draws from the model's own policy, one at each of S steps: p and q of them are one, and cancel in every weight.
+
+    Attributes:
+        log_pi: log-probability of the draws, `[S, K, B]`.
+        seen: what a baseline may see: what was known before the draw, `[S, K, B, *event]`.
+        log_weight: the terms of the trace's log weight that each draw has a part in, `[S, K, B]`.
+    """
+
+    log_pi: Any
+    seen: Any
+    log_weight: Any
+
+
 @dataclasses.dataclass(frozen=True)
 class Trace:
     """Latents drawn from q for a batch of images, scored under p and q. K samples a datum, B data, everything in nats.
@@ -73,10 +89,12 @@ class Trace:
     Attributes:
         groups: `LatentGroup`s from the data upward.
         log_likelihood: log p(x given the latents), `[K, B]`: the reconstruction.
+        actions: `Action`s, in models that choose as they go.
     """
 
     groups: tuple
     log_likelihood: Any
+    actions: tuple = ()
 
     @functools.cached_property
     def log_p_joint(self):
@@ -94,6 +112,21 @@ class Trace:
         return self.log_likelihood + tf.add_n([group.log_ratio for group in self.groups])
 
     @functools.cached_property
+    def log_direct(self):
+        """What of the bound is differentiated beside likelihood ratios, `[K, B]`.
+
+        For draws with a gradient minus the KL of their group; for others log p, since the gradient of log q has the mean 0.
+        """
+        return self.log_likelihood + tf.add_n([-group.kl() if group.pathwise else group.log_p for group in self.groups])
+
+    @functools.cached_property
+    def log_q_chosen(self):
+        """log q of all that learns by likelihood ratios: groups whose draws have no gradient, and actions, `[K, B]`."""
+        parts = [group.log_q for group in self.groups if not group.pathwise]
+        parts += [tf.reduce_sum(action.log_pi, axis=0) for action in self.actions]
+        return tf.add_n(parts) if parts else tf.zeros_like(self.log_likelihood)
+
+    @functools.cached_property
     def local_log_weights(self):
         """For each group the terms of `log_weight` that its draw has a part in, `[K, B]` each, from the data upward.
 
@@ -103,6 +136,19 @@ class Trace:
         children = [self.log_likelihood, *(group.log_p for group in self.groups[:-1])]
         ratios = [group.log_ratio for group in self.groups]
         return [child + tf.add_n(ratios[index:]) for index, child in enumerate(children)]
+
+
+class SequentialTrace(Trace):
+    """Groups in the order of drawing, p and q of each conditioned on all that was drawn before it.
+
+    Every later factor, and the data, may depend on a draw.
+    """
+
+    @functools.cached_property
+    def local_log_weights(self):
+        """For each group log p(x given the latents), and log p - log q of the group and of all later ones, `[K, B]` each."""
+        ratios = [group.log_ratio for group in self.groups]
+        return [self.log_likelihood + tf.add_n(ratios[index:]) for index in range(len(ratios))]
 
 
 def unit_log_prob(distribution, value):

@@ -58,6 +58,35 @@ MODELS = {
         SHAPE, units=(6,), generative="autoregressive", recognition="autoregressive", **kwargs
     ),
     "categorical_machine": _categorical_machine,
+    "gan": lambda **kwargs: kg.GAN(SHAPE, latent_dim=4, hidden_units=(16,), critic_units=(12,), pieces=3, **kwargs),
+    "gan_conditional": lambda **kwargs: kg.GAN(
+        (3, 3, 1), latent_dim=2, hidden_units=(8,), critic_units=(8,), pieces=2, num_classes=3, **kwargs
+    ),
+    "dcgan": lambda **kwargs: kg.DCGAN((9, 7, 3), latent_dim=4, filters=(4, 8), **kwargs),
+    "dcgan_conditional": lambda **kwargs: kg.DCGAN(
+        SHAPE, latent_dim=4, filters=(4, 8), dense_units=(8,), num_classes=3, **kwargs
+    ),
+    "aae": lambda **kwargs: kg.AdversarialAutoencoder(SHAPE, latent_dim=3, hidden_units=(16,), dropout=0.1, **kwargs),
+    "aae_categories": lambda **kwargs: kg.AdversarialAutoencoder(
+        SHAPE, latent_dim=3, hidden_units=(16,), categories=3, **kwargs
+    ),
+    "aae_conditional": lambda **kwargs: kg.AdversarialAutoencoder(
+        SHAPE, latent_dim=3, hidden_units=(16,), num_classes=3, reconstruction="cross_entropy", **kwargs
+    ),
+    "draw": lambda **kwargs: kg.DRAW(SHAPE, steps=3, units=12, latent_dim=3, **kwargs),
+    "draw_soft_colour": lambda **kwargs: kg.DRAW(
+        (7, 9, 3), steps=3, units=12, latent_dim=3, attention="soft", read_size=3, write_size=4,
+        likelihood="discretized_logistic", **kwargs,
+    ),
+    "draw_hard": lambda **kwargs: kg.DRAW(
+        SHAPE, steps=3, units=12, latent_dim=3, attention="hard", read_size=3, write_size=4, **kwargs
+    ),
+    "draw_hard_random": lambda **kwargs: kg.DRAW(
+        (7, 6, 1), steps=2, units=12, latent_dim=3, attention="hard", random_windows=True, likelihood="gaussian", **kwargs
+    ),
+    "draw_smallest": lambda **kwargs: kg.DRAW(
+        (3, 3, 1), steps=1, units=4, latent_dim=1, attention="soft", read_size=2, write_size=2, **kwargs
+    ),
     "structured_predictor": lambda **kwargs: kg.StructuredPredictor((7, 6, 1), units=(8, 64), **kwargs),
 }
 
@@ -66,4 +95,23 @@ def images_for(model, count=32, seed=0):
     """Images that the model's likelihood can score, float32 `[count, *data_shape]`."""
     levels = np.random.default_rng(seed).integers(0, 256, (count, *model.data_shape))
     grey = (levels / 255).astype(np.float32)
-    return (grey > 0.5).astype(np.float32) if model.data_conditional.binary else grey
+    return (grey > 0.5).astype(np.float32) if has_likelihood(model) and model.data_conditional.binary else grey
+
+
+def has_likelihood(model):
+    """Whether the model scores images; the others are trained against a critic."""
+    return hasattr(model, "trace")
+
+
+def data_for(model, count=32, seed=0):
+    """What `fit` takes: `(images,)`, or `(images, labels)` for a model that uses labels."""
+    images, labels = images_for(model, count, seed), np.arange(count, dtype=np.int32)
+    classes = getattr(model, "label_count", 0)
+    return (images, labels % classes) if classes else (images,)
+
+
+def generated(model, seeds):
+    """`model.generate` of these seeds, with a label for each where the model takes labels, as numpy."""
+    classes = getattr(model, "num_classes", 0)
+    labels = [np.arange(len(seeds), dtype=np.int32) % classes] if classes else []
+    return {name: np.asarray(value) for name, value in model.generate(seeds, *labels).items()}

@@ -50,6 +50,43 @@ def structured_predictor(settings, data_shape, seed, total_steps):
     return _compiled(model, settings, total_steps)
 
 
+def gan(settings, data_shape, seed, total_steps):
+    """A compiled `kg.GAN`; arguments as `vae`."""
+    names = ("latent_dim", "hidden_units", "critic_units", "pieces", "input_dropout", "dropout", "num_classes")
+    return _compiled_game(kg.GAN(data_shape, seed=seed, **{name: settings[name] for name in names}), settings, total_steps)
+
+
+def dcgan(settings, data_shape, seed, total_steps):
+    """A compiled `kg.DCGAN`; arguments as `vae`."""
+    names = ("latent_dim", "filters", "dense_units", "num_classes")
+    return _compiled_game(kg.DCGAN(data_shape, seed=seed, **{name: settings[name] for name in names}), settings, total_steps)
+
+
+def adversarial_autoencoder(settings, data_shape, seed, total_steps):
+    """A compiled `kg.AdversarialAutoencoder`; arguments as `vae`."""
+    names = ("latent_dim", "hidden_units", "prior_scale", "categories", "num_classes", "reconstruction", "dropout")
+    model = kg.AdversarialAutoencoder(data_shape, seed=seed, **{name: settings[name] for name in names})
+    return _compiled_game(model, settings, total_steps)
+
+
+def _compiled_game(model, settings, total_steps):
+    names = ("loss", "critic_steps", "gradient_penalty")
+    game = kg.Game(schedule=settings["turns"], **{name: settings[name] for name in names})
+    optimizers = {}
+    for player in model.player_names:
+        rate = learning_rate(settings, total_steps, player)
+        momentum = 0.9 if player == "autoencoder" else settings["momentum"]
+        optimizers[player] = keras.optimizers.Adam(rate, beta_1=momentum)
+    first, *others = model.player_names
+    model.compile(
+        optimizers[first],
+        game,
+        jit_compile={"auto": "auto", "true": True, "false": False}[settings["jit_compile"]],
+        **{f"{player}_optimizer": optimizers[player] for player in others},
+    )
+    return model
+
+
 OBJECTIVES = {
     "elbo": kg.objectives.ELBO,
     "iwae": kg.objectives.IWAE,
@@ -71,11 +108,27 @@ def _compiled(model, settings, total_steps):
     return model
 
 
-def learning_rate(settings, total_steps):
-    """The learning rate as a float or as a schedule: a function of the optimizer's step count, so it holds no state."""
-    if settings["schedule"] == "cosine":
-        return keras.optimizers.schedules.CosineDecay(settings["learning_rate"], total_steps)
-    return settings["learning_rate"]
+def set_learning_rates(model, settings, total_steps):
+    """Gives every optimizer of a compiled model its learning rate for a run of `total_steps`."""
+    model.optimizer.learning_rate = learning_rate(settings, total_steps)
+    for player in getattr(model, "player_names", ())[1:]:
+        getattr(model, f"{player}_optimizer").learning_rate = learning_rate(settings, total_steps, player)
 
 
-BUILDERS = {"vae": vae, "belief_network": belief_network, "structured_predictor": structured_predictor}
+def learning_rate(settings, total_steps, player=None):
+    """The learning rate as a float or as a schedule: a function of the optimizer's step count, so it holds no state.
+
+    `player`: of an adversarial model; None for the first one.
+    """
+    rate = settings["learning_rate"] if player in (None, "generator", "autoencoder") else settings["critic_learning_rate"]
+    return keras.optimizers.schedules.CosineDecay(rate, total_steps) if settings["schedule"] == "cosine" else rate
+
+
+BUILDERS = {
+    "vae": vae,
+    "belief_network": belief_network,
+    "structured_predictor": structured_predictor,
+    "gan": gan,
+    "dcgan": dcgan,
+    "adversarial_autoencoder": adversarial_autoencoder,
+}

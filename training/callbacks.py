@@ -124,5 +124,7 @@ def check_finite(figures, epoch):
 
 def draw_picture(model):
     """64 images, float32 `[64, H, W, C]`, of the same seeds at every epoch: means where the model has them, else samples."""
-    drawn = model.generate(_PICTURE_SEEDS)
+    classes = getattr(model, "num_classes", 0)
+    labels = [np.arange(len(_PICTURE_SEEDS), dtype=np.int32) % classes] if classes else []
+    drawn = model.generate(_PICTURE_SEEDS, *labels)
     return np.asarray(drawn.get("mean", drawn["sample"]))

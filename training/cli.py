@@ -90,6 +90,7 @@ def _parser():
     sample.add_argument("path", metavar="PATH", type=Path, help="a run, an artifact folder, a .tflite or a .onnx")
     sample.add_argument("--num", type=_integer(1), default=64, help="how many (default: 64)")
     sample.add_argument("--seed", type=_integer(-(2**31)), default=0, help="image i is of seed row (SEED, i) (default: 0)")
+    sample.add_argument("--label", type=_integer(0), help="class of all images, for a conditional model (default: in turn)")
     sample.add_argument("--out", type=Path, default=Path("samples.png"), help="picture to write (default: samples.png)")
     sample.add_argument("--output", default="sample", choices=("sample", "mean"), help="a draw, or the last conditional's mean")
     sample.add_argument("--format", help="of an artifact folder: onnx, tflite or saved_model (default: the first there)")
@@ -202,7 +203,9 @@ def _evaluate(options):
         for name, values in result["baselines"].items():
             figures.update({f"{name}, {key}": figure for key, figure in values.items()})
         images = f"{protocol['images']} {protocol['split']} images of {protocol['data']}"
-        print(f"{images}, binarisation {protocol['binarization']}, K = {protocol['num_samples']}; nats an image")
+        if "binarization" in protocol:
+            images += f", binarisation {protocol['binarization']}, K = {protocol['num_samples']}; nats an image"
+        print("\n".join([images, *protocol.get("warnings", ())]))
         print(table({name: _figure(figure) for name, figure in figures.items()}))
         print(f"written to {options.run}/evaluation.json")
     return result, 0
@@ -224,7 +227,12 @@ def _sample(options):
         generator = load(options.path, format=options.format)
         source = generator.format
     seed = np.stack([np.full(options.num, options.seed), np.arange(options.num)], axis=1).astype(np.int32)
-    drawn = generator.generate(seed)
+    label = {}
+    if options.label is not None or getattr(generator, "num_classes", 0):
+        classes = getattr(generator, "num_classes", 0) or 1
+        given = np.arange(options.num) % classes if options.label is None else np.full(options.num, options.label)
+        label = {"label": given.astype(np.int32)}
+    drawn = generator.generate(seed, **label)
     if options.output not in drawn:
         raise ValueError(f"--output {options.output}: {options.path} draws only {', '.join(drawn)}")
     if not options.out.parent.is_dir():

@@ -29,6 +29,7 @@ class ImageData:
         description: one line: where the images come from and how they were split.
         digest: sha256 of the contents of all three splits.
         kind: "binary" (only 0 and 1), "grey" or "colour".
+        labels: split to integers `[N]`; empty where the data have none.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ImageData:
     description: str
     digest: str
     kind: str
+    labels: dict = dataclasses.field(default_factory=dict)
 
     @property
     def shape(self):
@@ -82,12 +84,14 @@ def load(spec, data_dir=None, image_size=None, download=False):
     else:
         raw = sources.tensorflow_dataset(spec, data_dir, image_size, download)
 
-    for name, images in raw.items():
+    for name, images in raw.images.items():
         check_images(images, f"{spec} ({name})" if name != "all" else spec)
-    arrays = _to_storage(raw)
-    splits = _split(arrays, spec, test_fraction=0.2 if spec == "digits" else 0.1)
+    arrays = _to_storage(raw.images)
+    test_fraction = 0.2 if spec == "digits" else 0.1
+    splits = _split(arrays, spec, test_fraction)
+    labels = _labels(raw, spec)
     sizes = ", ".join(f"{len(splits[name]):,} {name}" for name in _SPLITS)
-    cut = " and ".join(name for name in _SPLITS[1:] if name not in raw)
+    cut = " and ".join(name for name in _SPLITS[1:] if name not in raw.images)
     height, width, channels = splits["train"].shape[1:]
     return ImageData(
         name=spec,
@@ -95,6 +99,7 @@ def load(spec, data_dir=None, image_size=None, download=False):
         description=f"{spec}: {height}x{width}x{channels}, {sizes}" + (f"; {cut} cut by a fixed permutation" if cut else ""),
         digest=_digest(splits),
         kind=_kind(splits),
+        labels=_split(labels, spec, test_fraction) if labels else {},
     )
 
 
@@ -122,6 +127,20 @@ def check_images(images, where):
                 f"{where}: values from {images.min():g} to {images.max():g}; floats must lie in [0, 1] (divide by the largest "
                 "possible value, or pass uint8)"
             )
+
+
+def _labels(raw, spec):
+    """The labels as int32, checked to be one for each image."""
+    labels = {}
+    for split, values in raw.labels.items():
+        values = np.asarray(values)
+        if values.shape != raw.images[split].shape[:1] or values.dtype.kind not in "iu":
+            raise ValueError(
+                f"{spec}: labels have shape {values.shape} and dtype {values.dtype} beside {len(raw.images[split])} images; "
+                "needed is one integer for each image"
+            )
+        labels[split] = values.astype(np.int32)
+    return labels
 
 
 def _to_storage(raw):

@@ -8,6 +8,7 @@ import keras_gen as kg
 import training.data
 from keras_gen.noise import fold_in
 from training import baselines
+from training.evaluate_samples import evaluate_samples
 from training.folder import RunFolder, write_json
 from training.report import write_report
 
@@ -47,10 +48,15 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
     if data.digest != config["data"]["sha256"]:
         raise ValueError(f"data {data.name!r} are not those that run {run} was trained on: figures would mislead")
     raw = data.split(split)[:num_images]
-    images = training.data.fixed_images(raw, settings["binarization"])
+    images = training.data.fixed_images(raw, settings.get("binarization", "none"))
     model = keras.saving.load_model(file)
     if not hasattr(model, "trace"):
-        raise ValueError(f"run {run} holds a {type(model).__name__}, which defines no likelihood to evaluate")
+        result = evaluate_samples(model, data, raw, split, settings, config, seed)
+        rows = folder.rows()
+        result["training"] = {"epochs": len(rows), "seconds": round(sum(row["seconds"] for row in rows), 1)}
+        write_json(folder.evaluation, result)
+        write_report(folder)
+        return result
 
     estimate = kg.evaluation.log_likelihood(
         model, images, num_samples=num_samples, batch_size=batch_size, seed=seed, progress=progress

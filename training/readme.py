@@ -13,6 +13,7 @@ def tables(root=ROOT):
     """The generated blocks of the README, by name, as Markdown."""
     return {
         "runs": _runs(root / "benchmarks" / "runs"),
+        "samples": _samples(root / "benchmarks" / "runs"),
         "artifacts": _artifacts(root / "saved_models"),
         "benchmark": table.markdown(_json(root / "benchmarks" / "results.json")),
         "orderings": orderings.markdown(_json(root / "benchmarks" / "orderings.json")),
@@ -41,6 +42,8 @@ def _runs(folder):
     for path in sorted(folder.glob("*.json")):
         run = json.loads(path.read_text())
         protocol = run["protocol"]
+        if "negative_log_likelihood" not in run["figures"]:
+            continue
         nll, elbo = run["figures"]["negative_log_likelihood"], run["figures"]["elbo"]
         baseline = {name: each["negative_log_likelihood"]["mean"] for name, each in run["baselines"].items()}
         name = min(baseline, key=baseline.get, default=None)
@@ -56,6 +59,25 @@ def _runs(folder):
         )
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
+
+
+def _samples(folder):
+    """Models without a likelihood: a figure, and the same of training images in the samples' place."""
+    rows = ["| run | figure | samples | training images | minutes |", "| --- | --- | --- | --- | --- |"]
+    for path in sorted(folder.glob("*.json")):
+        run = json.loads(path.read_text())
+        if "negative_log_likelihood" in run["figures"]:
+            continue
+        for name, figure in run["figures"].items():
+            real = run["baselines"]["training images"].get(name)
+            minutes = f"{run['training']['seconds'] / 60:.1f}"
+            rows.append(f"| {path.stem} | {name} | **{_number(figure)}** | {_number(real) if real else ''} | {minutes} |")
+    return "\n".join(rows) + "\n"
+
+
+def _number(figure):
+    error = figure["standard_error"]
+    return f"{figure['mean']:.4g}" + ("" if error is None else f" ± {error:.2g}")
 
 
 def _artifacts(folder):

@@ -13,11 +13,14 @@ from training.suggest import unknown
 
 BURDA_2016 = "Burda, Grosse, Salakhutdinov: Importance weighted autoencoders. ICLR 2016, table 1"
 BORNSCHEIN_2015 = "Bornschein, Bengio: Reweighted wake-sleep. ICLR 2015"
+GOODFELLOW_2014 = "Goodfellow et al.: Generative adversarial nets. NeurIPS 2014, table 1"
 GU_2016 = "Gu, Levine, Sutskever, Mnih: MuProp: Unbiased backpropagation for stochastic neural networks. ICLR 2016, table 1"
 HINTON_1995 = "Hinton, Dayan, Frey, Neal: The wake-sleep algorithm for unsupervised neural networks. Science 268, 1995"
 MNIH_2014 = "Mnih, Gregor: Neural variational inference and learning in belief networks. ICML 2014"
 MNIH_2016 = "Mnih, Rezende: Variational inference for Monte Carlo objectives. ICML 2016"
+MAKHZANI_2015 = "Makhzani, Shlens, Jaitly, Goodfellow, Frey: Adversarial autoencoders. 2015"
 KINGMA_2014 = "Kingma, Welling: Auto-encoding variational Bayes. ICLR 2014"
+RADFORD_2016 = "Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional GANs. ICLR 2016"
 TIPPING_1999 = "Tipping, Bishop: Probabilistic principal component analysis. JRSS B, 1999"
 
 
@@ -62,9 +65,15 @@ CHOICES = {
         "nvil",
         "muprop",
     ),
+    "loss": ("minimax", "non_saturating", "least_squares", "hinge", "wasserstein"),
+    "turns": ("every_step", "alternate"),
+    "reconstruction": ("squared", "cross_entropy"),
     "schedule": ("constant", "cosine"),
     "jit_compile": ("auto", "true", "false"),
 }
+
+#: Settings for which 0 means none.
+MAY_BE_ZERO = ("num_classes", "labelled", "categories", "dropout", "input_dropout", "gradient_penalty")
 
 TRAINING = {
     "batch_size": 100,
@@ -137,6 +146,53 @@ PREDICTOR_FOR_DATA = {**BELIEF_NETWORK_FOR_DATA, "digits": {**BELIEF_NETWORK_FOR
 def _belief_network(name, summary, published, reference, digits_units=(30, 10), **settings):
     for_data = {**BELIEF_NETWORK_FOR_DATA, "digits": {**BELIEF_NETWORK_FOR_DATA["digits"], "units": digits_units}}
     return Recipe(name, "belief_network", summary, {**BELIEF_NETWORK, **settings}, for_data, published, reference)
+
+
+ADVERSARIAL = {
+    "num_classes": 0,  # of the labels that images are drawn by; 0 for none
+    "loss": "non_saturating",
+    "turns": "every_step",
+    "critic_steps": 1,  # moves of the critic for one of the generator
+    "gradient_penalty": 0.0,
+    **TRAINING,
+    "learning_rate": 2e-4,
+    "critic_learning_rate": 2e-4,
+    "momentum": 0.5,  # Adam's beta_1
+    "schedule": "constant",
+}
+
+GAN = {
+    "latent_dim": 100,
+    "hidden_units": (1200, 1200),
+    "critic_units": (240, 240),
+    "pieces": 5,  # linear pieces of a maxout unit
+    "input_dropout": 0.2,
+    "dropout": 0.5,
+    **ADVERSARIAL,
+    "learning_rate": 5e-4,
+    "critic_learning_rate": 5e-4,
+    "schedule": "cosine",
+    "epochs": 50,
+}
+
+DCGAN = {"latent_dim": 100, "filters": (32, 64), "dense_units": (), **ADVERSARIAL}
+
+ADVERSARIAL_AUTOENCODER = {
+    "latent_dim": 8,
+    "hidden_units": (1000, 1000),
+    "prior_scale": 5.0,
+    "categories": 0,
+    "labelled": 0,  # images whose labels are used, the same number of each class; 0 for all
+    "reconstruction": "squared",
+    "dropout": 0.2,
+    **ADVERSARIAL,
+    "learning_rate": 5e-4,
+    "schedule": "cosine",
+    "epochs": 40,
+}
+
+_DIGITS_GAME = {"epochs": 300, "picture_every": 30, "batch_size": 50}
+_DIGITS_GAN = {"latent_dim": 20, "hidden_units": (128, 128), "critic_units": (64, 64), **_DIGITS_GAME}
 
 
 RECIPES = {
@@ -232,6 +288,53 @@ RECIPES = {
             published="56.7 to 57.7 nats: lower half of MNIST, K = 100",
             reference=GU_2016,
         ),
+        Recipe(
+            name="gan",
+            family="gan",
+            summary="generative adversarial network with a maxout critic",
+            settings=GAN,
+            for_data={"digits": _DIGITS_GAN},
+            published="225 +- 2 nats: Parzen log-likelihood, MNIST, 10,000 samples",
+            reference=GOODFELLOW_2014,
+        ),
+        Recipe(
+            name="dcgan",
+            family="dcgan",
+            summary="deep convolutional generative adversarial network, class-conditional where the data have labels",
+            settings=DCGAN,
+            for_data={
+                "colour": {"filters": (32, 64, 128)},
+                "digits": {"filters": (16, 32), "latent_dim": 20, "num_classes": 10, **_DIGITS_GAME},
+                "mnist": {"filters": (16, 32), "dense_units": (128,), "num_classes": 10, "epochs": 20, "picture_every": 2},
+            },
+            published="2.98 %: 1-nearest-neighbour error of 50,000 class-conditional samples, MNIST",
+            reference=RADFORD_2016,
+        ),
+        Recipe(
+            name="aae",
+            family="adversarial_autoencoder",
+            summary="adversarial autoencoder",
+            settings=ADVERSARIAL_AUTOENCODER,
+            for_data={"digits": {"hidden_units": (128, 128), "latent_dim": 6, **_DIGITS_GAME}},
+            published="340 +- 2 nats: Parzen log-likelihood, MNIST, 10,000 samples",
+            reference=MAKHZANI_2015,
+        ),
+        Recipe(
+            name="aae_semi_supervised",
+            family="adversarial_autoencoder",
+            summary="adversarial autoencoder of a category and a style, taught by a few labels",
+            settings={
+                **ADVERSARIAL_AUTOENCODER,
+                "latent_dim": 10,
+                "categories": 10,
+                "labelled": 1000,
+                "prior_scale": 1.0,
+                "epochs": 60,
+            },
+            for_data={"digits": {"hidden_units": (128, 128), "labelled": 100, **_DIGITS_GAME}},
+            published="1.60 %: test error, MNIST, 1,000 labels",
+            reference=MAKHZANI_2015,
+        ),
     )
 }
 
@@ -280,8 +383,9 @@ def _parse(key, text, default):
         kind = {int: "an integer", float: "a number", tuple: "integers separated by commas"}[type(default)]
         raise ValueError(f"--set {key}={text}: needs {kind}, such as {_show(default)}") from None
     numbers = value if isinstance(value, tuple) else (value,)
-    if not all(number > 0 and math.isfinite(number) for number in numbers):
-        raise ValueError(f"--set {key}={text}: must be positive and finite")
+    least_is_zero = key in MAY_BE_ZERO
+    if not all((number >= 0 if least_is_zero else number > 0) and math.isfinite(number) for number in numbers):
+        raise ValueError(f"--set {key}={text}: must be {'0 or ' * least_is_zero}positive and finite")
     return value
 
 
@@ -301,6 +405,8 @@ def resolve(recipe, data_name, data_kind, overrides):
         ValueError: grey or colour values under a Bernoulli likelihood, which scores only 0 and 1.
     """
     settings = {**recipe.settings, **recipe.for_data.get(data_kind, {}), **recipe.for_data.get(data_name, {}), **overrides}
+    if "binarization" not in settings:
+        return settings  # a model without a likelihood takes images as they are
     if settings.get("likelihood", "bernoulli") != "bernoulli" and "binarization" not in overrides:
         settings["binarization"] = "none"  # it was for a Bernoulli likelihood
     if settings.get("likelihood", "bernoulli") == "bernoulli" and settings["binarization"] == "none" and data_kind != "binary":

@@ -35,6 +35,8 @@ def write_report(folder):
             f"<h2>Samples after epoch {epoch}</h2><p>Means of the last conditional where the model has one.</p>"
             f'<img alt="samples" src="data:image/png;base64,{encoded}">'
         )
+    if rows and "critic_won" in rows[-1]:
+        parts.append(_findings(rows))
     if rows:
         parts.append(_curves(rows))
     facts = {
@@ -53,6 +55,26 @@ def write_report(folder):
         f"<style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
     )
     write_atomically(folder.report, page.encode())
+
+
+def _findings(rows):
+    from keras_gen.adversarial.flight_recorder import FINDINGS  # a run of this kind has imported TensorFlow already
+
+    found = {name: [row["epoch"] for row in rows if row.get(name)] for name in FINDINGS}
+    lines = [f"Epochs {_ranges(epochs)}: {FINDINGS[name]}." for name, epochs in found.items() if epochs]
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines or ["nothing: no side has won, and draws differ."])
+    return f"<h2>What the flight recorder found</h2><ul>{items}</ul>"
+
+
+def _ranges(numbers):
+    """"1 to 3, 7" of [1, 2, 3, 7]."""
+    runs = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in runs)
 
 
 def _table(facts):

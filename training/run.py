@@ -13,7 +13,8 @@ import keras
 import tensorflow as tf
 
 import training.data
-from training import builders, recipes, strategies
+from keras_gen.callbacks import FlightRecorder
+from training import builders, labels, recipes, strategies
 from training.callbacks import RunRecorder, StopAtNaN, remembered_interrupts
 from training.folder import RunFolder
 from training.report import write_report
@@ -97,7 +98,8 @@ def train(
     if tf.config.list_physical_devices("GPU"):
         # On CPUs the operations used here are deterministic as they are, and this would turn XLA off.
         tf.config.experimental.enable_op_determinism()
-    steps = math.ceil(len(images.train) / settings["batch_size"])
+    arrays = labels.training_arrays(images, settings, seed)
+    steps = math.ceil(len(arrays[0]) / settings["batch_size"])
     model, done = None, 0
     with strategy.scope():
         if resuming:
@@ -106,7 +108,7 @@ def train(
             model = builders.BUILDERS[recipe.family](settings, images.shape, seed, steps * settings["epochs"])
         else:
             # Where there are more epochs than when the checkpoint was written, the schedule is another.
-            model.optimizer.learning_rate = builders.learning_rate(settings, steps * settings["epochs"])
+            builders.set_learning_rates(model, settings, steps * settings["epochs"])
     if chief:
         if resuming:
             config["recipe_sha256"] = recipes.digest(recipe, settings)
@@ -115,9 +117,11 @@ def train(
         else:
             folder.create(config)
 
+    watches = _watches(model, images, settings, folder.tensorboard if chief else None)
     recorder = RunRecorder(folder, settings["epochs"], settings["picture_every"]) if chief else StopAtNaN()
     with _left_whole(folder, recipe.name, chief), remembered_interrupts() as interrupt:
-        _fit(model, images, settings, done, [recorder, interrupt], verbose)
+        validation = labels.validation_arrays(images, settings)
+        _fit(model, arrays, validation, settings, done, [*watches, recorder, interrupt], verbose)
     if chief and settings["epochs"] > 0:
         folder.publish_model(folder.list_checkpoints()[0][1])
         write_report(folder)
@@ -131,16 +135,23 @@ def train(
     }
 
 
-def _fit(model, images, settings, done, callbacks, verbose):
+def _watches(model, images, settings, log_dir):
+    """Callbacks that watch models of its kind train, and add to each epoch's figures."""
+    if not hasattr(model, "judged_sets"):
+        return []
+    held_out = [array[:256] for array in labels.validation_arrays(images, settings)]
+    return [FlightRecorder(*held_out, log_dir=log_dir and log_dir / "game")]
+
+
+def _fit(model, arrays, validation, settings, done, callbacks, verbose):
     if done >= settings["epochs"]:
         return
-    # The model binarises training images itself, afresh at each visit where the recipe says so; validation is drawn once.
     model.fit(
-        training.data.to_float(images.train),
+        *arrays,
         batch_size=settings["batch_size"],
         epochs=settings["epochs"],
         initial_epoch=done,
-        validation_data=training.data.fixed_images(images.validation, settings["binarization"]),
+        validation_data=validation if len(validation) > 1 else validation[0],
         callbacks=callbacks,
         verbose=verbose,
     )

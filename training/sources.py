@@ -1,11 +1,12 @@
 """Where images come from: the embedded digits, TensorFlow Datasets, a folder, an npz file.
 
-Each source returns a dict from split name to a raw array `[N, H, W, C]`. One entry, "all", means that the source has no splits.
+Each source returns a `Raw`: raw arrays by split. One entry, "all", means that the source has no splits.
 """
 
 import os
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,15 +17,28 @@ _GREY_MODES = ("1", "L", "LA")
 _COLOUR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB", "RGBX", "RGBa")
 
 
+class Raw(NamedTuple):
+    """What a source holds.
+
+    Attributes:
+        images: split to array `[N, H, W, C]`.
+        labels: split to integers `[N]`; empty where the source has no labels.
+    """
+
+    images: dict
+    labels: dict
+
+
 def digits():
     """The 1,797 handwritten 8x8 digits that come with scikit-learn, values 0..16 scaled to [0, 1]."""
     from sklearn.datasets import load_digits
 
-    return {"all": (load_digits().images / 16).astype(np.float32)[..., None]}
+    data = load_digits()
+    return Raw({"all": (data.images / 16).astype(np.float32)[..., None]}, {"all": data.target})
 
 
 def npz(path):
-    """The array `images` of an `.npz` file, as stored."""
+    """The array `images` of an `.npz` file, as stored, and its `labels` where it has some."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"npz:{path}: no such file")
@@ -34,7 +48,8 @@ def npz(path):
                 raise ValueError(f"npz:{path} is a single .npy array; save it with numpy.savez(path, images=array)")
             if "images" not in archive.files:
                 raise ValueError(f"npz:{path} holds {', '.join(archive.files) or 'nothing'}; needs an array named images")
-            return {"all": archive["images"]}
+            labels = {"all": archive["labels"]} if "labels" in archive.files else {}
+            return Raw({"all": archive["images"]}, labels)
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise ValueError(f"npz:{path} cannot be read as an .npz file: {error}") from error
 
@@ -63,7 +78,7 @@ def folder(path, image_size=None):
                 "give --image-size to resize them"
             )
     channels = max(image.shape[2] for image in images)
-    return {"all": np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in images])}
+    return Raw({"all": np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in images])}, {})
 
 
 def _read_image(file, image_size):
@@ -96,7 +111,7 @@ def _size(image):
 
 
 def tensorflow_dataset(name, data_dir=None, image_size=None, download=False):
-    """The feature `image` of a dataset of TensorFlow Datasets, by split.
+    """The features `image` and, where there is one, `label` of a dataset of TensorFlow Datasets, by split.
 
     Args:
         name: its name, say "mnist".
@@ -124,11 +139,18 @@ def tensorflow_dataset(name, data_dir=None, image_size=None, download=False):
         if download:
             builder.download_and_prepare()
         feature = builder.info.features["image"]
-        return {split: _read_split(tfds, builder, split, feature.shape, image_size) for split in builder.info.splits}
+        splits = list(builder.info.splits)
+        labels = {split: _read_labels(tfds, builder, split) for split in splits if "label" in builder.info.features}
+        return Raw({split: _read_split(tfds, builder, split, feature.shape, image_size) for split in splits}, labels)
     except (KeyError, TypeError) as error:
         raise ValueError(f"data {name!r} has no feature named image; it holds {builder.info.features}") from error
     except AssertionError as error:  # what TFDS raises for data that are not prepared
         raise ValueError(f"data {name!r} is not prepared in {root}: {error}") from error
+
+
+def _read_labels(tfds, builder, split):
+    wanted = tfds.decode.PartialDecoding({"label": True})
+    return tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1, decoders=wanted))["label"]
 
 
 def _read_split(tfds, builder, split, shape, image_size):

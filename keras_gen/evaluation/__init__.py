@@ -2,16 +2,39 @@
 
 from keras_gen.evaluation.annealing import annealed_importance_sampling, simulated_sandwich
 from keras_gen.evaluation.bound import BoundReport, explain_bound
+from keras_gen.evaluation.divergence import DensityRatio, density_ratio, jensen_shannon
 from keras_gen.evaluation.estimators import EstimatorReport, estimator_report
+from keras_gen.evaluation.features import FeatureNetwork
 from keras_gen.evaluation.likelihood import LogLikelihood, log_likelihood
+from keras_gen.evaluation.samples import (
+    frechet_distance,
+    nearest_neighbour_error,
+    parzen_bandwidth,
+    parzen_log_likelihood,
+    parzen_per_image,
+    precision_recall,
+)
+from keras_gen.evaluation.score import ProtocolError, Score
 
 __all__ = [
     "BoundReport",
+    "DensityRatio",
     "EstimatorReport",
+    "FeatureNetwork",
     "LogLikelihood",
+    "ProtocolError",
+    "Score",
     "annealed_importance_sampling",
+    "density_ratio",
     "estimator_report",
     "explain_bound",
+    "frechet_distance",
+    "jensen_shannon",
     "log_likelihood",
+    "nearest_neighbour_error",
+    "parzen_bandwidth",
+    "parzen_log_likelihood",
+    "parzen_per_image",
+    "precision_recall",
     "simulated_sandwich",
 ]

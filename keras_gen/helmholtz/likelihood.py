@@ -7,7 +7,9 @@ import numpy as np
 from keras_gen import conditionals, images
 from keras_gen.model import GenerativeModel
 from keras_gen.noise import fold_in
+from keras_gen.objectives.likelihood_ratio import Seen
 
+LIKELIHOODS = ("bernoulli", "gaussian", "discretized_logistic")
 #: Streams of a step's key: of the binarisation, and of the draws of the objective.
 BINARIZE, INFER = 0, 1
 
@@ -39,6 +41,11 @@ class LikelihoodModel(GenerativeModel):
     def data_conditional(self):
         """The last factor, p(x given the latents): a `Conditional`."""
         return self.generator.conditionals[-1]
+
+    @property
+    def choices_seen(self):
+        """What was seen by whatever draws each group of latents, from the data upward: `Seen`s, for learned baselines."""
+        return [Seen(shape) for shape in (self.data_shape, *(latent.event_shape for latent in self.recognition[:-1]))]
 
     def admit(self, values, source, whole=True):
         """Checks pixel values against the likelihood; grey ones under a Bernoulli are binarised or refused, never scored.
@@ -97,3 +104,16 @@ class LikelihoodModel(GenerativeModel):
 
     def get_config(self):
         return {**super().get_config(), "binarization": self.binarization}
+
+
+def data_conditional(likelihood, data_shape, network, levels, inner):
+    """The `Conditional` that a name of `LIKELIHOODS` stands for."""
+    if likelihood == "bernoulli":
+        return conditionals.Bernoulli(data_shape, network, name="decoder", **inner)
+    if likelihood == "gaussian":
+        return conditionals.Normal(
+            data_shape, network, shared_scale=True, initial_scale=0.3, min_scale=1 / 256, name="decoder", **inner
+        )
+    if likelihood == "discretized_logistic":
+        return conditionals.DiscretizedLogistic(data_shape, network, levels=levels, name="decoder", **inner)
+    raise ValueError(f"likelihood={likelihood!r}: one of {', '.join(map(repr, LIKELIHOODS))}.")

@@ -59,8 +59,8 @@ class HelmholtzMachine(LikelihoodModel):
             x: float `[B, H, W, C]`, binary where the likelihood is Bernoulli.
             num_samples: K.
             seed: int32 `[2]`, the key of the draws; a fresh one where None.
-            draws: "pathwise": gradients flow through draws that have one. "fixed": through none. "means": no draws, each latent
-                is the mean of its q (the mean-field pass); K is 1.
+            draws: "pathwise": gradients flow through draws that have one. "fixed", "choices": through none. "means": no
+                draws, each latent is the mean of its q (the mean-field pass); K is 1.
 
         Returns:
             `Trace` of shape `[K, B]`.
@@ -76,7 +76,7 @@ class HelmholtzMachine(LikelihoodModel):
                 below = tf.reshape(posteriors[-1].mean(), (1, *batch, *conditional.event_shape))
             else:
                 below = conditional.draw(posteriors[-1], noise)
-                below = tf.stop_gradient(below) if draws == "fixed" else below
+                below = tf.stop_gradient(below) if draws in ("fixed", "choices") else below
             values.append(below)
         return self._scored(x, values, posteriors)
 

@@ -31,6 +31,11 @@ class PredictionTrace(Trace):
         """
         return self.log_likelihood + tf.stop_gradient(self.log_q_posterior)
 
+    @property
+    def log_direct(self):
+        """The same: all hidden layers learn by likelihood ratios."""
+        return self.log_p_joint
+
     @functools.cached_property
     def log_weight(self):
         """log p(target given h), `[K, B]`: p(h) over q(h) is 1."""
@@ -178,8 +183,8 @@ class StructuredPredictor(LikelihoodModel):
             x: float `[B, H, W, C]`, binary.
             num_samples: K.
             seed: int32 `[2]`, the key of the draws; a fresh one where None.
-            draws: "pathwise" and "fixed" are the same: no gradient flows through binary draws. "means": no draws, each layer is
-                its mean given the means below (the mean-field pass), through which gradients flow; K is 1.
+            draws: "pathwise", "fixed" and "choices" are the same: no gradient flows through binary draws. "means": no
+                draws, each layer is its mean given the means below (the mean-field pass), through which gradients flow; K is 1.
 
         Returns:
             `PredictionTrace` of shape `[K, B]`, one group a hidden layer from the upper half onward.

@@ -3,9 +3,9 @@
 import keras
 
 from keras_gen import conditionals, networks
+from keras_gen.helmholtz.likelihood import data_conditional
 from keras_gen.helmholtz.machine import HelmholtzMachine
 
-LIKELIHOODS = ("bernoulli", "gaussian", "discretized_logistic")
 NETWORKS = ("mlp", "convolutional")
 
 
@@ -62,7 +62,7 @@ class VAE(HelmholtzMachine):
         super().__init__(
             generative=[
                 conditionals.StandardNormal(latent_dim, name="prior", **inner),
-                _data_conditional(likelihood, data_shape, decoding, levels, inner),
+                data_conditional(likelihood, data_shape, decoding, levels, inner),
             ],
             recognition=[conditionals.Normal(latent_dim, encoding, name="encoder", **inner)],
             binarization=binarization,
@@ -108,15 +108,3 @@ def _network(network, side, hidden_units, activation, data_shape, inner):
             return networks.convolutional_encoder(filters, activation, **inner)
         return networks.convolutional_decoder(data_shape, filters, activation, **inner)
     raise ValueError(f"{side}={network!r}: one of {', '.join(map(repr, NETWORKS))}, or a Keras layer.")
-
-
-def _data_conditional(likelihood, data_shape, network, levels, inner):
-    if likelihood == "bernoulli":
-        return conditionals.Bernoulli(data_shape, network, name="decoder", **inner)
-    if likelihood == "gaussian":
-        return conditionals.Normal(
-            data_shape, network, shared_scale=True, initial_scale=0.3, min_scale=1 / 256, name="decoder", **inner
-        )
-    if likelihood == "discretized_logistic":
-        return conditionals.DiscretizedLogistic(data_shape, network, levels=levels, name="decoder", **inner)
-    raise ValueError(f"likelihood={likelihood!r}: one of {', '.join(map(repr, LIKELIHOODS))}.")

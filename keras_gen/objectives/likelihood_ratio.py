@@ -17,12 +17,12 @@ BASELINES = (None, "running_mean", "input")
 
 
 class Choice(NamedTuple):
-    """Draws that are learned from one signal.
+    """Draws that are learned from one signal; or one draw at each of S steps, whose baselines share a network.
 
     Attributes:
-        log_q: log-probability of the draws, `[K, B]`.
-        signal: what they earned, `[K, B]`, nats.
-        seen: what q saw when it drew them, `[B, *event]` or `[K, B, *event]`: the input of a learned baseline.
+        log_q: log-probability of the draws, `[K, B]` or `[S, K, B]`.
+        signal: what they earned, same shape; nats, where the bound is climbed.
+        seen: what q saw when it drew them, `[B, *event]` or `[(S,) K, B, *event]`: the input of a learned baseline.
         added_back: the expectation of what the signal lacks, `[K, B]`, a function of q's weights whose gradient counts.
     """
 
@@ -32,8 +32,17 @@ class Choice(NamedTuple):
     added_back: Any = 0.0
 
 
+class Seen(NamedTuple):
+    """The shape of a choice's `seen`: that of one event, and the number of steps, `()` or `(S,)`."""
+
+    event_shape: tuple
+    steps: tuple = ()
+
+
 class LikelihoodRatio(Objective):
     """Climbs the ELBO; q by likelihood ratios, p by the gradient of log p(x, z) at the draws.
+
+    A model may keep the gradient of draws that have one, beside actions that have none (`draws="choices"` of its trace).
 
     A subclass says in `choices` what each group of draws has earned.
 
@@ -66,40 +75,55 @@ class LikelihoodRatio(Objective):
         raise NotImplementedError
 
     def shapes_seen(self, model):
-        """The event shape of each choice's `seen`."""
+        """A `Seen` for each choice."""
         raise NotImplementedError
 
     def make_companion(self, model):
         if self.baseline is None or self.baseline not in BASELINES:
-            return None if not self.normalize else Averages([None] * len(self.shapes_seen(model)))
-        units = self.hidden_units if self.baseline == "input" else None
-        return Averages([units and (*shape, units) for shape in self.shapes_seen(model)])
+            return Averages(self.shapes_seen(model)) if self.normalize else None
+        return Averages(self.shapes_seen(model), self.hidden_units if self.baseline == "input" else None)
 
     def __call__(self, model, x, seed):
-        trace = model.trace(x, self.num_samples, seed, draws="fixed")
+        trace = model.trace(x, self.num_samples, seed, draws="choices")
         bound = tf.reduce_mean(trace.log_weight, axis=0)
-        surrogate, updates = trace.log_p_joint, []
-        for index, choice in enumerate(self.choices(model, x, trace)):
+        learned, updates = self.policy_surrogate(self.choices(model, x, trace), model.companion)
+        surrogate = tf.reduce_mean(trace.log_direct + learned, axis=0)
+        return Estimate(with_value(-bound, -surrogate), figures_of(trace, bound), trace, updates)
+
+    def policy_surrogate(self, choices, companion):
+        """What is climbed so that choices earn more, and baselines fit better.
+
+        Args:
+            choices: `Choice`s.
+            companion: the `Averages` that `make_companion` made for them.
+
+        Returns:
+            Surrogate `[K, B]` (0.0 without choices), and updates as in `Estimate`.
+        """
+        surrogate, updates = 0.0, []
+        for index, choice in enumerate(choices):
             scale = 1.0
             signal = tf.stop_gradient(choice.signal)
+            fit = 0.0
             if self.baseline in ("running_mean", "input"):
-                mean = model.companion.means[index].value
+                mean = companion.means[index].value
                 if self.baseline == "input":
-                    guess = model.companion.networks[index](choice.seen)
-                    surrogate -= tf.square(signal - mean - guess)
+                    guess = companion.networks[index](choice.seen)
+                    fit = -tf.square(signal - _over_batch(mean) - guess)
                     signal -= tf.stop_gradient(guess)
-                updates.append((model.companion.means[index], self._averaged(mean, tf.reduce_mean(signal))))
+                updates.append((companion.means[index], self._averaged(mean, tf.reduce_mean(signal, axis=(-2, -1)))))
                 # The averages are those of earlier steps: this step's would depend on the draws.
-                signal -= mean
+                signal -= _over_batch(mean)
             elif self.baseline is not None:
                 signal -= self.baseline
             if self.normalize:
-                variance = model.companion.variances[index]
-                updates.append((variance, self._averaged(variance.value, tf.math.reduce_variance(signal))))
-                scale = tf.maximum(1.0, tf.sqrt(variance.value))
-            surrogate += (signal * choice.log_q + choice.added_back) / scale
-        surrogate = tf.reduce_mean(surrogate, axis=0)
-        return Estimate(with_value(-bound, -surrogate), figures_of(trace, bound), trace, tuple(updates))
+                variance = companion.variances[index]
+                now = tf.math.reduce_variance(signal, axis=(-2, -1))
+                updates.append((variance, self._averaged(variance.value, now)))
+                scale = _over_batch(tf.maximum(1.0, tf.sqrt(variance.value)))
+            earned = (signal * choice.log_q + choice.added_back) / scale + fit
+            surrogate += tf.reduce_sum(earned, axis=list(range(len(earned.shape) - 2)))
+        return surrogate, tuple(updates)
 
     def _averaged(self, past, now):
         return self.decay * past + (1.0 - self.decay) * now
@@ -109,19 +133,29 @@ class LikelihoodRatio(Objective):
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
+def _over_batch(value):
+    """A scalar, or a value for each step, `[S]`, against `[K, B]`, or `[S, K, B]`."""
+    return value[..., None, None]
+
+
 class Averages(keras.layers.Layer):
-    """Running mean and variance of each signal, and where asked for a network that predicts it.
+    """Running mean and variance of each signal, of each step, and where asked for a network that predicts it.
 
     Args:
-        networks: for each signal None, or (*event shape of the input, hidden units).
+        choices: a `Seen` for each.
+        hidden_units: of the networks; None for no networks.
     """
 
-    def __init__(self, networks):
+    def __init__(self, choices, hidden_units=None):
         super().__init__(name="control_variates", dtype="float32")
         running = {"trainable": False, "initializer": "zeros", "aggregation": "mean"}
-        self.means = [self.add_weight((), name=f"mean_{index}", **running) for index in range(len(networks))]
-        self.variances = [self.add_weight((), name=f"variance_{index}", **running) for index in range(len(networks))]
-        self.networks = [each and _Guess(each[:-1], each[-1], f"network_{index}") for index, each in enumerate(networks)]
+        self.means = [self.add_weight(each.steps, name=f"mean_{index}", **running) for index, each in enumerate(choices)]
+        self.variances = [
+            self.add_weight(each.steps, name=f"variance_{index}", **running) for index, each in enumerate(choices)
+        ]
+        self.networks = [
+            hidden_units and _Guess(each.event_shape, hidden_units, f"network_{index}") for index, each in enumerate(choices)
+        ]
         self.built = True
 
 
@@ -149,12 +183,11 @@ class _Guess(keras.layers.Layer):
 
 
 def local_choices(x, trace):
-    """A `Choice` for each group of latents, its signal the terms of log p - log q that its draw has a part in."""
+    """A `Choice` for each group of latents without a gradient and for each action.
+
+    Its signal are the terms of the log weight that the draw has a part in.
+    """
     seen = [x, *(group.value for group in trace.groups[:-1])]
     parts = zip(trace.groups, trace.local_log_weights, seen, strict=True)
-    return [Choice(group.log_q, signal, below) for group, signal, below in parts]
-
-
-def shapes_below(model):
-    """The event shape that each group's q sees."""
-    return [model.data_shape, *(conditional.event_shape for conditional in model.recognition[:-1])]
+    choices = [Choice(group.log_q, signal, below) for group, signal, below in parts if not group.pathwise]
+    return choices + [Choice(action.log_pi, action.log_weight, action.seen) for action in trace.actions]

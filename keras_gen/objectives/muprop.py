@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from keras_gen.objectives.likelihood_ratio import LikelihoodRatio, local_choices, shapes_below
+from keras_gen.objectives.likelihood_ratio import LikelihoodRatio, local_choices
 from keras_gen.objectives.objective import register
 
 
@@ -45,4 +45,4 @@ class MuProp(LikelihoodRatio):
         return choices
 
     def shapes_seen(self, model):
-        return shapes_below(model)
+        return model.choices_seen

@@ -1,6 +1,6 @@
 """Neural variational inference and learning."""
 
-from keras_gen.objectives.likelihood_ratio import LikelihoodRatio, local_choices, shapes_below
+from keras_gen.objectives.likelihood_ratio import LikelihoodRatio, local_choices
 from keras_gen.objectives.objective import register
 
 
@@ -27,4 +27,4 @@ class NVIL(LikelihoodRatio):
         return local_choices(x, trace)
 
     def shapes_seen(self, model):
-        return shapes_below(model)
+        return model.choices_seen

@@ -1,6 +1,6 @@
 """The plain likelihood-ratio estimator (REINFORCE)."""
 
-from keras_gen.objectives.likelihood_ratio import Choice, LikelihoodRatio
+from keras_gen.objectives.likelihood_ratio import Choice, LikelihoodRatio, Seen
 from keras_gen.objectives.objective import register
 
 
@@ -19,7 +19,7 @@ class ScoreFunction(LikelihoodRatio):
     """
 
     def choices(self, model, x, trace):
-        return [Choice(trace.log_q_posterior, trace.log_weight, x)]
+        return [Choice(trace.log_q_chosen, trace.log_weight, x)]
 
     def shapes_seen(self, model):
-        return [model.data_shape]
+        return [Seen(model.data_shape)]

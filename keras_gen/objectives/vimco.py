@@ -36,11 +36,11 @@ class VIMCO(Objective):
         super().__init__(num_samples)
 
     def __call__(self, model, x, seed):
-        trace = model.trace(x, self.num_samples, seed, draws="fixed")
+        trace = model.trace(x, self.num_samples, seed, draws="choices")
         bound = importance_bound(trace)
         signal = tf.stop_gradient(bound - leave_one_out_bounds(trace.log_weight))
         share = tf.stop_gradient(tf.nn.softmax(trace.log_weight, axis=0))
-        surrogate = tf.reduce_sum(signal * trace.log_q_posterior + share * trace.log_weight, axis=0)
+        surrogate = tf.reduce_sum(signal * trace.log_q_chosen + share * trace.log_weight, axis=0)
         return Estimate(with_value(-bound, -surrogate), figures_of(trace, bound), trace)
 
 

@@ -31,6 +31,58 @@ MODELS = {
 }
 
 
+def conditional_gan():
+    return keras_gen.GAN((3, 3, 1), latent_dim=2, hidden_units=(8,), critic_units=(8,), num_classes=3)
+
+
+ADVERSARIAL = {
+    "GAN with labels": conditional_gan,
+    "DCGAN": lambda: keras_gen.DCGAN((9, 7, 3), latent_dim=4, filters=(4, 8)),
+    "DCGAN with labels": lambda: keras_gen.DCGAN((8, 8, 1), latent_dim=4, filters=(4, 8), dense_units=(8,), num_classes=3),
+    "AAE with categories": lambda: keras_gen.AdversarialAutoencoder((8, 8, 1), latent_dim=3, hidden_units=(16,), categories=3),
+}
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_models_without_a_likelihood(name, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = ADVERSARIAL[name]()
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):  # as if it had been trained
+            layer.moving_mean.assign(np.linspace(-0.3, 0.4, layer.moving_mean.shape[0]))
+            layer.moving_variance.assign(np.linspace(0.2, 2.0, layer.moving_mean.shape[0]))
+    artifact = export.export_generator(model, tmp_path / "model")
+    assert [spec.name for spec in artifact.signature.outputs] == ["sample"]
+    assert [spec.name for spec in artifact.signature.inputs] == ["seed", "label"][: 1 + bool(model.num_classes)]
+    report = export.verify(tmp_path / "model", num_seeds=64)
+    assert report.ok, report.table()
+
+
+def test_labels_choose_what_is_drawn_and_are_checked(tmp_path, seeds):
+    keras.utils.set_random_seed(0)
+    model = conditional_gan()
+    artifact = export.export_generator(model, tmp_path / "model")
+    assert "label=[0, 1]" in (tmp_path / "model" / "README.md").read_text()
+    for format in export.FORMATS:
+        generator = artifact.load(format)
+        labels = np.arange(64) % 3
+        drawn = generator.generate(seeds, labels)["sample"]
+        np.testing.assert_allclose(drawn, model.generate(seeds, labels)["sample"], atol=1e-5)
+        assert np.abs(drawn - generator.generate(seeds, (labels + 1) % 3)["sample"]).max() > 1e-4
+        for label, message in (
+            (None, "label is None"),
+            (np.full(64, 3), "from 0 to 2"),
+            (np.full(64, -1), "from 0 to 2"),
+            (np.zeros(3, int), r"shape \[3\]"),
+            (np.zeros(64), "float64"),
+        ):
+            with pytest.raises(export.LabelError, match=message):
+                generator.generate(seeds, label)
+    plain = export.export_generator(ADVERSARIAL["DCGAN"](), tmp_path / "plain", formats="onnx").load("onnx")
+    with pytest.raises(export.LabelError, match="takes seed"):
+        plain.generate(seeds, np.zeros(64, int))
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_every_kind_of_model(name, tmp_path):
     keras.utils.set_random_seed(0)

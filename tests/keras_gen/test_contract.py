@@ -7,12 +7,22 @@ import tensorflow as tf
 
 import keras_gen as kg
 from keras_gen.model import GenerativeModel
-from tests.models import MODELS, images_for
+from tests.models import MODELS, data_for, generated, has_likelihood, images_for
 
 
 @pytest.fixture(params=sorted(MODELS))
 def factory(request):
     return MODELS[request.param]
+
+
+@pytest.fixture(params=sorted(name for name, make in MODELS.items() if has_likelihood(make())))
+def likelihood_factory(request):
+    return MODELS[request.param]
+
+
+def both(data):
+    """`fit`'s `validation_data` from what `data_for` gives."""
+    return data if len(data) > 1 else data[0]
 
 
 def compiled(factory, jit_compile=False, **kwargs):
@@ -37,25 +47,27 @@ def test_every_public_model_is_in_the_registry():
 def test_fit_reports_finite_figures_and_lowers_the_loss(factory):
     model = compiled(factory)
     model.optimizer.learning_rate = 1e-2
-    validation = images_for(model, seed=1)
-    history = model.fit(images_for(model), batch_size=10, epochs=10, validation_data=validation, verbose=0).history
-    for name in ("loss", *model.objective.figure_names):
+    validation = both(data_for(model, seed=1))
+    history = model.fit(*data_for(model), batch_size=10, epochs=10, validation_data=validation, verbose=0).history
+    for name in ("loss", *model.figure_names()):
         assert np.all(np.isfinite(history[name])) and np.all(np.isfinite(history[f"val_{name}"]))
-    assert history["loss"][-1] < history["loss"][0]
+    if has_likelihood(model):  # a game's losses fall towards nothing
+        assert history["loss"][-1] < history["loss"][0]
 
 
 def test_saved_and_loaded_it_trains_on_as_if_nothing_had_happened(factory, tmp_path):
     model = compiled(factory)
-    images = images_for(model)
-    model.fit(images, batch_size=16, epochs=2, verbose=0)
+    data = data_for(model)
+    model.fit(*data, batch_size=16, epochs=2, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert essentials(loaded.get_config()) == essentials(model.get_config())
     assert type(loaded.objective) is type(model.objective)
-    for ours, theirs in zip(model.optimizer.variables, loaded.optimizer.variables, strict=True):
-        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+    for (ours, _), (theirs, _) in zip(model.players(), loaded.players(), strict=True):
+        for one, other in zip(ours.variables, theirs.variables, strict=True):
+            np.testing.assert_array_equal(one.numpy(), other.numpy())
     for each in (model, loaded):
-        each.fit(images, batch_size=16, epochs=2, verbose=0, shuffle=False)
+        each.fit(*data, batch_size=16, epochs=2, verbose=0, shuffle=False)
     for ours, theirs in zip(model.weights, loaded.weights, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
 
@@ -70,8 +82,8 @@ def test_config_round_trip(factory):
 def test_train_step_compiles_whole_with_xla_and_gives_the_same_losses(factory):
     plain, xla = compiled(factory, jit_compile=False), compiled(factory, jit_compile=True)
     assert xla.jit_compile
-    images = images_for(plain)
-    losses = [m.fit(images, batch_size=8, epochs=3, shuffle=False, verbose=0).history["loss"] for m in (plain, xla)]
+    data = data_for(plain)
+    losses = [m.fit(*data, batch_size=8, epochs=3, shuffle=False, verbose=0).history["loss"] for m in (plain, xla)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
@@ -82,18 +94,21 @@ def test_mixed_precision_keeps_likelihoods_in_float32(factory, policy):
         model = compiled(factory)
     finally:
         keras.config.set_dtype_policy("float32")
-    images = images_for(model)
-    assert model.trace(images, 2).log_weight.dtype == tf.float32
+    data = data_for(model)
+    if has_likelihood(model):
+        assert model.trace(data[0], 2).log_weight.dtype == tf.float32
     # float16 starts with a loss scale that overflows, and skips the steps in which it does.
-    history = model.fit(images, batch_size=16, epochs=15, verbose=0).history
-    assert np.all(np.isfinite(history["loss"])) and history["loss"][-1] < history["loss"][0]
-    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
-    drawn = model.generate(np.array([[1, 2]], np.int32))
-    assert all(value.dtype == tf.float32 for value in drawn.values())
+    history = model.fit(*data, batch_size=16, epochs=15, verbose=0).history
+    assert np.all(np.isfinite(history["loss"]))
+    assert not has_likelihood(model) or history["loss"][-1] < history["loss"][0]
+    for optimizer, _ in model.players():
+        assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
+    drawn = generated(model, np.array([[1, 2]], np.int32))
+    assert all(value.dtype == np.float32 for value in drawn.values())
 
 
-def test_a_trace_has_shape_samples_by_batch(factory):
-    model = factory()
+def test_a_trace_has_shape_samples_by_batch(likelihood_factory):
+    model = likelihood_factory()
     trace = model.trace(images_for(model, 6), num_samples=3)
     assert trace.log_weight.shape == trace.log_likelihood.shape == (3, 6)
     for group in trace.groups:
@@ -104,27 +119,33 @@ def test_a_trace_has_shape_samples_by_batch(factory):
 def test_generate_is_a_function_of_each_row_alone(factory):
     model = factory()
     seeds = np.random.default_rng(0).integers(-(2**31), 2**31, (64, 2)).astype(np.int32)
-    together = {name: value.numpy() for name, value in model.generate(seeds).items()}
-    assert together["sample"].shape == together["mean"].shape == (64, *model.data_shape)
+    together = generated(model, seeds)
+    assert together.keys() == ({"sample", "mean"} if has_likelihood(model) else {"sample"})
     for value in together.values():
+        assert value.shape == (64, *model.data_shape)
         assert value.dtype == np.float32 and value.min() >= 0 and value.max() <= 1
+    classes = getattr(model, "num_classes", 0)
     for index in (0, 31, 63):
-        alone = model.generate(seeds[index : index + 1])
-        np.testing.assert_allclose(alone["mean"][0], together["mean"][index], atol=1e-6)
+        label = [np.array([index % classes], np.int32)] if classes else []
+        alone = model.generate(seeds[index : index + 1], *label)
+        exact = "mean" if has_likelihood(model) else "sample"
+        np.testing.assert_allclose(alone[exact][0], together[exact][index], atol=1e-6)
         assert np.mean(np.abs(alone["sample"][0] - together["sample"][index]) > 1e-5) == 0
-    compiled_too = tf.function(model.generate)(tf.constant(seeds))
-    np.testing.assert_allclose(compiled_too["mean"], together["mean"], atol=1e-5)
+    labels = [tf.constant(np.arange(64, dtype=np.int32) % classes)] if classes else []
+    compiled_too = tf.function(model.generate)(tf.constant(seeds), *labels)
+    for name in together.keys() - ({"sample"} if has_likelihood(model) else set()):
+        np.testing.assert_allclose(compiled_too[name], together[name], atol=1e-5)
 
 
 def test_sample_is_generate_of_the_rows_of_its_seed(factory):
     model = factory()
     rows = np.array([[7, 0], [7, 1], [7, 2]], np.int32)
-    np.testing.assert_array_equal(model.sample(3, seed=7), model.generate(rows)["sample"])
+    np.testing.assert_array_equal(model.sample(3, seed=7), generated(model, rows)["sample"])
     assert not np.array_equal(model.sample(3, seed=7), model.sample(3, seed=8))
 
 
-def test_the_mean_of_many_samples_is_the_mean_of_the_means(factory):
-    model = factory()
+def test_the_mean_of_many_samples_is_the_mean_of_the_means(likelihood_factory):
+    model = likelihood_factory()
     seeds = np.random.default_rng(0).integers(-(2**31), 2**31, (4000, 2)).astype(np.int32)
     drawn = {name: value.numpy().astype(np.float64) for name, value in model.generate(seeds).items()}
     difference = drawn["sample"] - drawn["mean"]

@@ -28,7 +28,7 @@ def test_digits():
     assert digits.train.min() == 0 and digits.train.max() == 1
     # No image is lost or in two splits.
     together = np.sort(np.concatenate([digits.train, digits.validation, digits.test]).reshape(1797, -1), axis=0)
-    np.testing.assert_array_equal(together, np.sort(sources.digits()["all"].reshape(1797, -1), axis=0))
+    np.testing.assert_array_equal(together, np.sort(sources.digits().images["all"].reshape(1797, -1), axis=0))
 
 
 def test_the_split_is_fixed():
@@ -74,13 +74,13 @@ def test_folder_is_read_in_order_of_paths(tmp_path):
     images = grey(5, size=6)
     save_pictures(tmp_path, {f"{'ab'[i % 2]}/{i}.png": Image.fromarray(image[..., 0]) for i, image in enumerate(images)})
     (tmp_path / "notes.txt").write_text("not an image")
-    read = sources.folder(tmp_path)["all"]
+    read = sources.folder(tmp_path).images["all"]
     np.testing.assert_array_equal(read, images[[0, 2, 4, 1, 3]])
 
 
 def test_folder_with_one_colour_image_is_colour(tmp_path):
     save_pictures(tmp_path, {"0.png": Image.new("L", (4, 4), 200), "1.png": Image.new("RGB", (4, 4), (255, 0, 0))})
-    read = sources.folder(tmp_path)["all"]
+    read = sources.folder(tmp_path).images["all"]
     assert read.shape == (2, 4, 4, 3)
     assert (read[0] == 200).all() and (read[1, ..., 0] == 255).all()
 

@@ -1,0 +1,1 @@
+"""Generators trained without a likelihood, against a critic: GAN, DCGAN and the adversarial autoencoder."""

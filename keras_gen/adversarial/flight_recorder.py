@@ -1,0 +1,215 @@
+"""A flight recorder for adversarial training, whose loss curves do not say whether it works."""
+
+import math
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_gen import images as images_module
+from keras_gen.noise import fold_in
+
+#: What a finding means, by its name in the logs.
+FINDINGS = {
+    "critic_won": (
+        "the critic tells data and drawn images apart without fail: the generator learns little from it. Lower "
+        "critic_learning_rate, give the critic dropout or the generator more moves; with the minimax loss, take non_saturating"
+    ),
+    "critic_weak": (
+        "the critic sees no difference and the averages of data and drawn images differ: it has stopped to learn. "
+        "Raise critic_learning_rate or critic_steps, or make it larger"
+    ),
+    "collapsed": (
+        "drawn images are nearly all alike: the generator has collapsed onto a few. Lower the learning rates, start anew with "
+        "another seed, or use gradient_penalty"
+    ),
+}
+# The recorder's noise has a key of its own: the model's stays as it is.
+_KEY = (1, 0)
+_JUDGE, _SLOPES = 0, 1
+_PICTURES = 64
+
+
+class GameWarning(UserWarning):
+    """Adversarial training has gone wrong in a way that its losses do not show."""
+
+
+class FlightRecorder(keras.callbacks.Callback):
+    """Watches both sides of an adversarial game, says in words what goes wrong, and takes training back from a NaN.
+
+    At the end of an epoch these go into its logs, and into TensorBoard where `log_dir` is given, there with histograms of the
+    logits and a picture of fixed seeds:
+
+    * `held_out_real_accuracy`, `fresh_fake_accuracy`: shares that the critic tells right, of images that it was not trained on
+      and of fresh draws (for an `AdversarialAutoencoder`: of prior draws and codes);
+    * `jensen_shannon`: what the critic's logits say of the divergence, nats: a lower bound;
+    * `gradient_norm_PLAYER`: norm of each player's gradient;
+    * `diversity`: mean distance between drawn images over that between images;
+    * `critic_won`, `critic_weak`, `collapsed`: 1 where that is found, with a `GameWarning` once each.
+
+    After an epoch that leaves a number that is not finite, the weights, the optimizers and the figures go back to the last good
+    epoch, and training goes on with other noise.
+
+    ```python
+    model.fit(images, epochs=50, callbacks=[keras_gen.callbacks.FlightRecorder(held_out)])
+    ```
+
+    Args:
+        images: float `[N, H, W, C]` in [0, 1], some hundred that are not trained on.
+        labels: integers `[N]`, for a conditional model.
+        log_dir: folder for TensorBoard, or None.
+        patience: epochs in a row that must find the same before it is said.
+        rewinds: times that training may be taken back; then it stops.
+
+    Raises:
+        ValueError: at the beginning of `fit`, a model that plays no game, or images that it does not take.
+    """
+
+    def __init__(self, images, labels=None, log_dir=None, patience=3, rewinds=3):
+        super().__init__()
+        for name, value, least in (("patience", patience, 1), ("rewinds", rewinds, 0)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"FlightRecorder({name}={value!r}): an integer of at least {least} is needed.")
+        self.images = np.asarray(images)
+        self.labels = None if labels is None else np.asarray(labels)
+        self.log_dir, self.patience, self.rewinds = log_dir, patience, rewinds
+
+    def on_train_begin(self, logs=None):
+        model = self.model
+        if not hasattr(model, "judged_sets"):
+            raise ValueError(f"FlightRecorder is for adversarial models; a {type(model).__name__} has no critic.")
+        source = "images of FlightRecorder"
+        images_module.check_shape_and_dtype(self.images.shape, self.images.dtype, model.data_shape, source)
+        images_module.check_values(self.images, source)
+        if len(self.images) < 2:
+            raise ValueError(f"{source}: {len(self.images)} image; at least 2 are needed to tell how far images are apart.")
+        if model.num_classes and self.labels is None:
+            raise ValueError("FlightRecorder needs labels beside the images: the model draws images of a class.")
+        self._in_a_row = dict.fromkeys(FINDINGS, 0)
+        self._said, self._taken_back, self._good = set(), 0, None
+        self._spread = _mean_distance(self.images)
+        self._writer = tf.summary.create_file_writer(str(self.log_dir)) if self.log_dir else None
+        x = tf.constant(self.images, tf.float32)
+        label = None if self.labels is None else model.one_hot(self.labels)
+        sides = model.sides()
+
+        @tf.function
+        def judge(epoch):
+            return model.judged_sets(x, label, fold_in(fold_in(_KEY, _JUDGE), epoch))
+
+        @tf.function
+        def slopes(epoch):
+            norms = {}
+            for move in model.moves(x, label, fold_in(fold_in(_KEY, _SLOPES), epoch), training=False):
+                with tf.GradientTape() as tape:
+                    loss = tf.reduce_mean(move.minimised()[0])
+                gradients = [each for each in tape.gradient(loss, sides[move.player]) if each is not None]
+                norms[move.player] = tf.linalg.global_norm([tf.cast(each, tf.float32) for each in gradients])
+            return norms
+
+        self._judge, self._slopes = judge, slopes
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = {} if logs is None else logs
+        if not self._is_finite(logs):
+            self._rewind(epoch, logs)
+            return
+        number = tf.constant(epoch)
+        real, fake = (logits.numpy() for logits in self._judge(number))
+        drawn = self._draw(epoch)
+        figures = {
+            "held_out_real_accuracy": float(np.mean(real > 0)),
+            "fresh_fake_accuracy": float(np.mean(fake < 0)),
+            "jensen_shannon": float(
+                math.log(2) - 0.5 * np.mean(np.logaddexp(0, -real)) - 0.5 * np.mean(np.logaddexp(0, fake))
+            ),
+            "diversity": _mean_distance(drawn) / max(self._spread, 1e-12),
+            **{f"gradient_norm_{name}": float(norm) for name, norm in self._slopes(number).items()},
+        }
+        found = self._find(figures, drawn)
+        logs.update(figures, **{name: float(value) for name, value in found.items()})
+        self._say(epoch, figures, found)
+        self._write(epoch, logs, real, fake, drawn)
+        self._good = [variable.numpy() for variable in self._variables()], dict(logs)
+
+    def on_train_end(self, logs=None):
+        if self._writer is not None:
+            self._writer.close()
+
+    def _find(self, figures, drawn):
+        # How far the mean images are apart, against what the mean of so many images would vary by.
+        gap = np.sqrt(np.mean((drawn.mean(0) - self.images.mean(0)) ** 2))
+        noise = np.sqrt(np.mean(self.images.var(0) / len(self.images) + drawn.var(0) / len(drawn)))
+        return {
+            "critic_won": min(figures["held_out_real_accuracy"], figures["fresh_fake_accuracy"]) > 0.99,
+            "critic_weak": figures["jensen_shannon"] < 0.005 and gap > 4.0 * noise,
+            "collapsed": figures["diversity"] < 0.3,
+        }
+
+    def _say(self, epoch, figures, found):
+        for name, is_so in found.items():
+            self._in_a_row[name] = self._in_a_row[name] + 1 if is_so else 0
+            if self._in_a_row[name] >= self.patience and name not in self._said:
+                self._said.add(name)
+                numbers = ", ".join(f"{key} {value:.3g}" for key, value in figures.items())
+                warnings.warn(f"epoch {epoch + 1}: {FINDINGS[name]}. ({numbers})", GameWarning, stacklevel=2)
+
+    def _rewind(self, epoch, logs):
+        self._taken_back += 1
+        if self._good is None or self._taken_back > self.rewinds:
+            self.model.stop_training = True
+            reason = "there is no good epoch to go back to" if self._good is None else f"for the {self._taken_back}th time"
+            warnings.warn(
+                f"epoch {epoch + 1}: weights or losses are not finite, {reason}: training stops. Lower the learning rates.",
+                GameWarning,
+                stacklevel=2,
+            )
+            return
+        values, figures = self._good
+        for variable, value in zip(self._variables(), values, strict=True):
+            variable.assign(value)
+        logs.clear()
+        logs.update(figures)
+        warnings.warn(
+            f"epoch {epoch + 1}: weights or losses are not finite: back to the last good epoch ({self._taken_back} of at most "
+            f"{self.rewinds} times), on with other noise.",
+            GameWarning,
+            stacklevel=2,
+        )
+
+    def _is_finite(self, logs):
+        weights = (weight.numpy() for weight in self.model.trainable_variables)
+        return all(math.isfinite(value) for value in logs.values()) and all(np.isfinite(value).all() for value in weights)
+
+    def _variables(self):
+        """All that a step changes but the count of steps, which keys the noise."""
+        optimizers = [variable for optimizer, _ in self.model.players() for variable in optimizer.variables]
+        weights = [weight for weight in self.model.weights if weight is not self.model._noise_state]
+        return [*weights, *optimizers]
+
+    def _draw(self, epoch):
+        count = min(len(self.images), 256)
+        rows = np.stack([np.full(count, epoch), np.arange(count)], axis=1).astype(np.int32)
+        label = [self.labels[:count].reshape(-1).astype(np.int32)] if self.model.num_classes else []
+        return self.model.generate(rows, *label)["sample"].numpy()
+
+    def _write(self, epoch, logs, real, fake, drawn):
+        if self._writer is None:
+            return
+        with self._writer.as_default(step=epoch + 1):
+            for name, value in logs.items():
+                tf.summary.scalar(name, value)
+            tf.summary.histogram("logits of data", real)
+            tf.summary.histogram("logits of drawn images", fake)
+            if self.model.data_shape[2] in (1, 3):
+                fixed = self.model.sample(_PICTURES, seed=0)
+                tf.summary.image("samples", fixed, max_outputs=_PICTURES)
+        self._writer.flush()
+
+
+def _mean_distance(images):
+    """Mean Euclidean distance between two of the images, over pairs of neighbours in their order and halfway round."""
+    flat = np.asarray(images, np.float64).reshape(len(images), -1)
+    shifts = {1, max(1, len(flat) // 2)}
+    return float(np.mean([np.linalg.norm(flat - np.roll(flat, shift, axis=0), axis=1).mean() for shift in shifts]))

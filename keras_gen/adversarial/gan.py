@@ -1,0 +1,223 @@
+"""Generative adversarial networks: dense (`GAN`) and convolutional (`DCGAN`)."""
+
+import keras
+import tensorflow as tf
+
+from keras_gen.adversarial import networks
+from keras_gen.adversarial.game import CRITIC, GENERATOR, JUDGED, AdversarialModel, Move, batch_size_of, judged
+from keras_gen.adversarial.generator import ImplicitGenerator
+from keras_gen.adversarial.losses import gradient_penalty
+from keras_gen.adversarial.priors import UniformPrior
+from keras_gen.conditionals import Conditional
+from keras_gen.noise import BatchNoise, fold_in
+
+# Streams of a step's key.
+_FAKE, _DROP_REAL, _DROP_FAKE, _BETWEEN, _FRESH, _DROP_FRESH = range(6)
+
+
+def check_latents(latent_dim):
+    """Raises a ValueError unless `latent_dim` is a positive integer."""
+    if isinstance(latent_dim, bool) or not isinstance(latent_dim, int) or latent_dim < 1:
+        raise ValueError(f"latent_dim={latent_dim!r}: the number of latent units must be a positive integer.")
+
+
+class _Adversary(AdversarialModel):
+    """A generator of images against a critic of images; a subclass makes the two networks."""
+
+    def __init__(self, data_shape, latent_dim, prior, make_generator, make_critic, num_classes, seed, **kwargs):
+        check_latents(latent_dim)
+        super().__init__(data_shape=data_shape, num_classes=num_classes, seed=seed, **kwargs)
+        self.latent_dim, self.prior = latent_dim, prior
+        if prior is None:
+            prior = UniformPrior(latent_dim, name="prior")
+        if not isinstance(prior, Conditional) or prior.event_shape != (latent_dim,):
+            raise ValueError(f"prior={self.prior!r}: a conditional without parent that draws events of shape ({latent_dim},).")
+        network = self._network(make_generator(), "generator", (latent_dim,), self.data_shape)
+        self.generator = ImplicitGenerator([prior], network, name="generator")
+        self.critic = self._network(make_critic(), "critic", self.data_shape, ())
+        self.built = True
+
+    def sides(self):
+        return {"generator": self.generator.trainable_variables, "critic": self.critic.trainable_variables}
+
+    def judge(self, images, label=None, noise=None, training=False):
+        """The critic's logits `[B]`, float32, for images `[B, H, W, C]`: positive where it takes them for data.
+
+        `label` one-hot `[B, num_classes]`; `noise` where its units are to be dropped.
+        """
+        return tf.cast(self.critic(images, label=label, noise=noise, training=training), tf.float32)
+
+    def judged_sets(self, x, label, seed):
+        fake = self.generator.call(BatchNoise(seed, (batch_size_of(x),)), label)
+        return self.judge(x, label), self.judge(fake, label)
+
+    def moves(self, x, label, seed, training):
+        rules, batch = self.objective, batch_size_of(x)
+
+        def noise(stream):
+            return BatchNoise(fold_in(seed, stream), (batch,))
+
+        def dropping(stream):
+            return noise(stream) if training else None
+
+        def critic():
+            fake = tf.stop_gradient(self.generator.call(noise(_FAKE), label, training))
+            # Two calls: normalised together, the batch's statistics would tell data from drawn images.
+            real_logits = self.judge(x, label, dropping(_DROP_REAL), training)
+            fake_logits = self.judge(fake, label, dropping(_DROP_FAKE), training)
+            loss, figures = judged(rules.losses, real_logits, fake_logits)
+            if rules.gradient_penalty and training:
+                share = noise(_BETWEEN).uniform(())
+                penalty = gradient_penalty(lambda m: self.judge(m, label, None, training), x, fake, share)
+                loss += rules.gradient_penalty * penalty
+            return loss, figures
+
+        def generator():
+            image = self.generator.call(noise(_FRESH), label, training)
+            loss = rules.losses.generator(self.judge(image, label, dropping(_DROP_FRESH), training))
+            return loss, {"generator_loss": loss}
+
+        return [Move("critic", CRITIC, critic, JUDGED), Move("generator", GENERATOR, generator, ("generator_loss",))]
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        config = {**super().get_config(), "latent_dim": self.latent_dim}
+        return {**config, "prior": None if self.prior is None else serialize(self.prior)}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        for name in ("prior", "generator_network", "critic_network"):
+            if isinstance(config.get(name), dict):
+                config[name] = keras.saving.deserialize_keras_object(config[name])
+        return cls(**config)
+
+
+def _serialized(network):
+    return None if network is None else keras.saving.serialize_keras_object(network)
+
+
+@keras.saving.register_keras_serializable("keras_gen")
+class GAN(_Adversary):
+    """Dense networks: ReLU in the generator, maxout and dropout in the critic, as published.
+
+    ```python
+    model = keras_gen.GAN(data_shape=(28, 28, 1))
+    model.compile()
+    model.fit(images, epochs=20)
+    pictures = model.sample(64, seed=7)
+    ```
+
+    Args:
+        data_shape: (H, W, C).
+        latent_dim: number of latent units, uniform with unit variance.
+        hidden_units: of the generator's layers, from the latents on.
+        critic_units: of the critic's maxout layers.
+        pieces: linear pieces of a maxout unit.
+        input_dropout, dropout: probability that the critic drops an input, or a unit, while training.
+        num_classes: number of classes, for a model that draws images of a given class; 0 for none.
+        prior: conditional without parent that draws `(latent_dim,)`; None for the uniform one.
+        generator_network: a Keras layer from `[B, latent_dim]` to `[B, H, W, C]` in [0, 1], instead of the built-in one.
+        critic_network: a Keras layer from `[B, H, W, C]` to logits `[B]` or `[B, 1]`, instead of the built-in one. A label is
+            appended to the input of either as a one-hot vector along the last axis.
+        seed: see `GenerativeModel`.
+
+    Raises:
+        ValueError: networks that do not fit each other, or a critic that returns probabilities.
+
+    Goodfellow, Pouget-Abadie, Mirza, Xu, Warde-Farley, Ozair, Courville, Bengio: Generative adversarial nets. NeurIPS 2014.
+    """
+
+    def __init__(
+        self,
+        data_shape,
+        latent_dim=100,
+        hidden_units=(1200, 1200),
+        critic_units=(240, 240),
+        pieces=5,
+        input_dropout=0.2,
+        dropout=0.5,
+        num_classes=0,
+        prior=None,
+        generator_network=None,
+        critic_network=None,
+        seed=None,
+        **kwargs,
+    ):
+        shape, inner = tuple(data_shape), {"dtype": kwargs.get("dtype")}
+
+        def make_generator():
+            if generator_network is not None:
+                return generator_network
+            return networks.MLPDecoder(latent_dim, shape, hidden_units, self.num_classes, spread=0.05, **inner)
+
+        def make_critic():
+            if critic_network is not None:
+                return critic_network
+            return networks.MaxoutCritic(shape, critic_units, pieces, self.num_classes, input_dropout, dropout, **inner)
+
+        super().__init__(data_shape, latent_dim, prior, make_generator, make_critic, num_classes, seed, **kwargs)
+        self.hidden_units, self.critic_units, self.pieces = tuple(hidden_units), tuple(critic_units), pieces
+        self.input_dropout, self.dropout = input_dropout, dropout
+        self.generator_network, self.critic_network = generator_network, critic_network
+
+    def get_config(self):
+        own = ("hidden_units", "critic_units", "pieces", "input_dropout", "dropout")
+        return {
+            **super().get_config(),
+            **{name: getattr(self, name) for name in own},
+            "generator_network": _serialized(self.generator_network),
+            "critic_network": _serialized(self.critic_network),
+        }
+
+
+@keras.saving.register_keras_serializable("keras_gen")
+class DCGAN(_Adversary):
+    """Strided 5x5 convolutions with batch normalisation on both sides, no pooling.
+
+    Data and drawn images are normalised as separate batches while training; a shipped generator normalises by the moving
+    statistics, so that a row does not depend on its batch.
+
+    Args:
+        data_shape: (H, W, C), of any size; 28, 32 and 64 pixels are the published ones.
+        latent_dim: number of latent units, uniform on [-1, 1].
+        filters: channels of the maps from the image inward, one halving of height and width each, the same on both sides.
+            None for (32, 64) below 32 pixels, (32, 64, 128) below 64, (64, 128, 256, 512) from there.
+        dense_units: of dense layers between latents and maps, and between maps and logit; the published net for 28 pixels has
+            (1024,), those for colour none.
+        num_classes, prior, seed: see `GAN`. The label joins the input of every layer.
+
+    Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional generative adversarial networks.
+    ICLR 2016.
+    """
+
+    def __init__(
+        self, data_shape, latent_dim=100, filters=None, dense_units=(), num_classes=0, prior=None, seed=None, **kwargs
+    ):
+        shape, inner = tuple(data_shape), {"dtype": kwargs.get("dtype")}
+        used = _usual_filters(shape) if filters is None else tuple(filters)
+        if not used:
+            raise ValueError("filters=(): DCGAN needs the channels of at least one convolution.")
+        if prior is None:
+            check_latents(latent_dim)
+            prior = UniformPrior(latent_dim, -1.0, 1.0, name="prior")
+        units = tuple(dense_units)
+        super().__init__(
+            data_shape,
+            latent_dim,
+            prior,
+            lambda: networks.ConvolutionalDecoder(latent_dim, shape, used, units, self.num_classes, **inner),
+            lambda: networks.ConvolutionalCritic(shape, used, units, self.num_classes, **inner),
+            num_classes,
+            seed,
+            **kwargs,
+        )
+        self.filters, self.dense_units = None if filters is None else tuple(filters), units
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters, "dense_units": self.dense_units}
+
+
+def _usual_filters(data_shape):
+    side = min(data_shape[:2])
+    return (32, 64) if side < 32 else (32, 64, 128) if side < 64 else (64, 128, 256, 512)

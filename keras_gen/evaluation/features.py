@@ -1,0 +1,102 @@
+"""A small network whose features stand in for what an eye sees, for the Frechet distance and for precision and recall.
+
+Trained as a classifier on the data themselves; its weights are one `.npz` file, and its digest is a part of every score that is
+made with it, so that scores of different networks are not compared.
+"""
+
+import hashlib
+from pathlib import Path
+
+import keras
+import numpy as np
+
+SHIPPED = Path(__file__).with_name("feature_networks")
+_CHUNK = 1_000
+
+
+class FeatureNetwork:
+    """A convolutional classifier; called with images `[N, H, W, C]` it returns features, float32 `[N, 64]`.
+
+    Args:
+        data_shape: (H, W, C) of the images.
+        num_classes: of the labels that it learns from.
+    """
+
+    def __init__(self, data_shape, num_classes):
+        self.data_shape, self.num_classes = tuple(data_shape), int(num_classes)
+        side = min(self.data_shape[:2])
+        stages = 2 if side < 16 else 3
+        layers = [keras.Input(self.data_shape)]
+        for stage in range(stages):
+            layers.append(keras.layers.Conv2D(16 * 2**stage, 3, strides=2, padding="same", activation="relu"))
+        layers += [keras.layers.Flatten(), keras.layers.Dense(64, activation="relu")]
+        self._features = keras.Sequential(layers)
+        self._classifier = keras.Sequential(
+            [self._features, keras.layers.Dropout(0.3), keras.layers.Dense(self.num_classes)]
+        )
+        self._classifier.build((None, *self.data_shape))
+
+    def fit(self, images, labels, epochs=10, seed=0, verbose=0):
+        """Trains on images float `[N, H, W, C]` in [0, 1] with integer labels `[N]`; returns self."""
+        keras.utils.set_random_seed(seed)
+        twin = FeatureNetwork(self.data_shape, self.num_classes)  # whose weights are of that seed
+        self._features, self._classifier = twin._features, twin._classifier
+        steps = -(-len(images) // 100) * epochs
+        self._classifier.compile(
+            keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps)),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
+        self._classifier.fit(images, labels, batch_size=100, epochs=epochs, verbose=verbose)
+        # As `save` stores them, so that a network read back is the same to the bit.
+        self._classifier.set_weights([weight.astype(np.float16) for weight in self._classifier.get_weights()])
+        return self
+
+    def accuracy(self, images, labels):
+        """Share of images that it classifies right."""
+        logits = np.concatenate(
+            [self._classifier(images[i : i + _CHUNK], training=False) for i in range(0, len(images), _CHUNK)]
+        )
+        return float(np.mean(logits.argmax(-1) == np.ravel(labels)))
+
+    def __call__(self, images):
+        images = np.asarray(images, np.float32)
+        if images.shape[1:] != self.data_shape:
+            raise ValueError(f"images have shape {images.shape}; this feature network is for {('N', *self.data_shape)}.")
+        parts = [self._features(images[i : i + _CHUNK], training=False) for i in range(0, len(images), _CHUNK)]
+        return np.concatenate(parts)
+
+    @property
+    def digest(self):
+        """sha256 of the shapes and the weights."""
+        digest = hashlib.sha256(repr((self.data_shape, self.num_classes)).encode())
+        for weight in self._classifier.get_weights():
+            digest.update(np.ascontiguousarray(weight, np.float32).tobytes())
+        return digest.hexdigest()[:16]
+
+    def save(self, path):
+        """Writes the weights as `.npz`, in float16."""
+        arrays = {f"weight_{index}": weight.astype(np.float16) for index, weight in enumerate(self._classifier.get_weights())}
+        with open(path, "wb") as file:
+            np.savez_compressed(file, data_shape=self.data_shape, num_classes=self.num_classes, **arrays)
+
+    @classmethod
+    def load(cls, path):
+        """Reads what `save` wrote; nothing in the file is executed."""
+        with np.load(path, allow_pickle=False) as arrays:
+            network = cls(arrays["data_shape"].tolist(), int(arrays["num_classes"]))
+            count = len(network._classifier.get_weights())
+            network._classifier.set_weights([arrays[f"weight_{index}"] for index in range(count)])
+        return network
+
+    @classmethod
+    def shipped(cls, name):
+        """The network that comes with the package for a data set: "digits", "mnist" or "cifar10".
+
+        Raises:
+            ValueError: there is none of that name.
+        """
+        known = sorted(path.stem for path in SHIPPED.glob("*.npz"))
+        if name not in known:
+            raise ValueError(f"no feature network for {name!r} is shipped; there are {', '.join(known)}. Train one with fit.")
+        return cls.load(SHIPPED / f"{name}.npz")

@@ -1,0 +1,199 @@
+"""What can be said of a generator from its samples alone: Parzen windows, Frechet distance, precision and recall, nearest
+neighbours. Each figure is a `Score` that carries its protocol."""
+
+import hashlib
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from keras_gen.evaluation.score import Score
+
+PARZEN_SAMPLES = 10_000
+PARZEN_VALIDATION = 1_000
+PARZEN_BANDWIDTHS = tuple(float(value) for value in np.logspace(-1, 0, 10))
+PARZEN_WARNING = (
+    "a Parzen figure is an anchor for regressions, not a measure of quality: MNIST's own training images score about 240, "
+    "centroids of k-means score above them, and a model that scores more than real images is no better than they are"
+)
+_CHUNK = 1_000
+
+
+def parzen_log_likelihood(samples, validation, test, bandwidths=PARZEN_BANDWIDTHS):
+    """Log-likelihood of test images under Gaussian windows on samples, by the protocol of the GAN paper.
+
+    log p(x) = log mean_i N(x; sample_i, sigma^2 I), sigma the bandwidth of the highest mean over the first 1,000 validation
+    images.
+
+    Args:
+        samples: float `[10000, H, W, C]` in [0, 1]: as many as published; of another number the figure is another.
+        validation: float `[M, H, W, C]` in [0, 1], grey, neither binarised nor dequantised.
+        test: the same, on which the figure is computed.
+        bandwidths: candidates for sigma, in units of the image's range.
+
+    Returns:
+        `Score`, nats an image; `standard_error` is the standard deviation over images by the root of their number. The
+        bandwidth is a result, not a part of the protocol: `parzen_bandwidth` tells it.
+
+    Raises:
+        ValueError: arrays that are empty, of different images' shapes, or outside of [0, 1].
+
+    Goodfellow et al.: Generative adversarial nets. NeurIPS 2014, section 5. Theis, van den Oord, Bethge: A note on the
+    evaluation of generative models. ICLR 2016.
+    """
+    samples, validation, test = (
+        _flat(images, name) for images, name in ((samples, "samples"), (validation, "validation"), (test, "test"))
+    )
+    if not len({images.shape[1] for images in (samples, validation, test)}) == 1:
+        raise ValueError("samples, validation and test images have different numbers of values a row.")
+    sigma = parzen_bandwidth(samples, validation, bandwidths)
+    per_image = parzen_per_image(samples, test, sigma)
+    protocol = {
+        "samples": len(samples),
+        "bandwidths": [round(value, 6) for value in bandwidths],
+        "validation_images": min(PARZEN_VALIDATION, len(validation)),
+        "test_images": _identity(test),
+    }
+    error = float(np.std(per_image) / math.sqrt(len(per_image)))
+    return Score("Parzen log-likelihood (nats)", float(np.mean(per_image)), protocol, error, PARZEN_WARNING)
+
+
+def parzen_bandwidth(samples, validation, bandwidths=PARZEN_BANDWIDTHS):
+    """The candidate with the highest mean log-likelihood of the first 1,000 validation images."""
+    samples, validation = _flat(samples, "samples"), _flat(validation, "validation")[:PARZEN_VALIDATION]
+    return max(bandwidths, key=lambda sigma: np.mean(parzen_per_image(samples, validation, sigma)))
+
+
+def parzen_per_image(samples, images, sigma):
+    """log mean_i N(x; sample_i, sigma^2 I) for each image, float64 `[N]`, nats."""
+    samples, images = _flat(samples, "samples"), _flat(images, "images")
+    constant = math.log(len(samples)) + samples.shape[1] * math.log(sigma * math.sqrt(2.0 * math.pi))
+    parts = [
+        tf.reduce_logsumexp(-0.5 / sigma**2 * _square_distances(images[start : start + _CHUNK], samples), axis=1)
+        for start in range(0, len(images), _CHUNK)
+    ]
+    return np.concatenate(parts) - constant
+
+
+def frechet_distance(features, samples, images):
+    """Squared Frechet distance of two Gaussians with the moments of the features of samples and of images.
+
+    |m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)). 0 for equal moments. It falls with the number of images, at the same quality.
+
+    Args:
+        features: a `FeatureNetwork`.
+        samples, images: float `[N, H, W, C]` in [0, 1], more of each than the network has features.
+
+    Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter: GANs trained by a two time-scale update rule. NeurIPS 2017.
+    """
+    moments = []
+    for each, name in ((samples, "samples"), (images, "images")):
+        values = np.asarray(features(each), np.float64)
+        if len(values) <= values.shape[1]:
+            raise ValueError(
+                f"{len(values)} {name} for {values.shape[1]} features: with no more images than features their covariance is "
+                "singular by itself."
+            )
+        moments.append((values.mean(0), np.cov(values, rowvar=False)))
+    (mean, covariance), (other_mean, other) = moments
+    root = _root(covariance)
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ other @ root), 0.0)).sum()
+    value = float(np.sum((mean - other_mean) ** 2) + np.trace(covariance) + np.trace(other) - 2.0 * cross)
+    protocol = {"features": features.digest, "samples": len(samples), "images": _identity(np.asarray(images))}
+    return Score("Frechet distance", max(value, 0.0), protocol)
+
+
+def precision_recall(features, samples, images, neighbours=3):
+    """Share of samples among the images, and of images among the samples: fidelity and coverage.
+
+    A point is among others where it is no further from one of them than that one's k-th nearest neighbour of its own kind.
+
+    Args:
+        features: a `FeatureNetwork`.
+        samples, images: float `[N, H, W, C]` in [0, 1], equally many.
+        neighbours: k.
+
+    Returns:
+        Pair of `Score`s: precision, recall.
+
+    Kynkaanniemi, Karras, Laine, Lehtinen, Aila: Improved precision and recall metric for assessing generative models.
+    NeurIPS 2019.
+    """
+    if len(samples) != len(images):
+        raise ValueError(f"{len(samples)} samples and {len(images)} images: the measure is of two sets of equal size.")
+    if not 1 <= neighbours < len(samples):
+        raise ValueError(f"neighbours={neighbours!r}: from 1, and fewer than the {len(samples)} images.")
+    drawn, real = np.asarray(features(samples), np.float64), np.asarray(features(images), np.float64)
+    protocol = {"features": features.digest, "number": len(samples), "neighbours": neighbours}
+    protocol["images"] = _identity(np.asarray(images))
+
+    def share(points, others):
+        radii = np.concatenate([
+            np.partition(_square_distances(others[i : i + _CHUNK], others), neighbours, axis=1)[:, neighbours]
+            for i in range(0, len(others), _CHUNK)
+        ])
+        inside = [
+            np.any(_square_distances(points[i : i + _CHUNK], others) <= radii[None], axis=1)
+            for i in range(0, len(points), _CHUNK)
+        ]
+        return float(np.mean(np.concatenate(inside)))
+
+    return Score("precision", share(drawn, real), protocol), Score("recall", share(real, drawn), protocol)
+
+
+def nearest_neighbour_error(samples, sample_labels, test, test_labels):
+    """Share of test images whose nearest sample (Euclidean, in pixels) was drawn for another class.
+
+    A test of conditional models: samples that are all alike, or of the wrong class, classify badly.
+
+    Args:
+        samples: float `[N, H, W, C]`, drawn for `sample_labels` `[N]`.
+        test: float `[M, H, W, C]` with `test_labels` `[M]`.
+
+    Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional generative adversarial networks.
+    ICLR 2016, section 5.
+    """
+    samples, test = _flat(samples, "samples"), _flat(test, "test")
+    sample_labels, test_labels = np.ravel(sample_labels), np.ravel(test_labels)
+    if len(samples) != len(sample_labels) or len(test) != len(test_labels):
+        raise ValueError(
+            f"{len(samples)} samples with {len(sample_labels)} labels, {len(test)} test images with {len(test_labels)}: each "
+            "needs one."
+        )
+    nearest = [
+        np.argmin(_square_distances(test[start : start + _CHUNK], samples), axis=1) for start in range(0, len(test), _CHUNK)
+    ]
+    wrong = sample_labels[np.concatenate(nearest)] != test_labels
+    error = float(np.std(wrong) / math.sqrt(len(wrong)))
+    protocol = {"samples": len(samples), "test_images": _identity(test), "distance": "Euclidean, pixels in [0, 1]"}
+    return Score("1-nearest-neighbour error", float(np.mean(wrong)), protocol, error)
+
+
+def _flat(images, name):
+    images = np.asarray(images, np.float64)
+    if images.size == 0:
+        raise ValueError(f"{name} hold no image.")
+    images = images.reshape(len(images), -1)
+    if not np.isfinite(images).all() or images.min() < 0.0 or images.max() > 1.0:
+        raise ValueError(
+            f"{name} run from {images.min():g} to {images.max():g}; these figures are for values in [0, 1]: rescaling changes "
+            "a log-density by its log-determinant."
+        )
+    return images
+
+
+def _square_distances(points, others):
+    points, others = tf.constant(points), tf.constant(others)
+    norms = tf.reduce_sum(points**2, 1)[:, None] + tf.reduce_sum(others**2, 1)[None]
+    return tf.maximum(norms - 2.0 * tf.matmul(points, others, transpose_b=True), 0.0).numpy()
+
+
+def _root(matrix):
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+
+
+def _identity(images):
+    """Which images a figure was computed on: their number and a digest."""
+    values = np.ascontiguousarray(np.asarray(images, np.float32))
+    return f"{len(values)} images, sha256 {hashlib.sha256(values.tobytes()).hexdigest()[:12]}"

@@ -1,0 +1,223 @@
+"""Windows on an image: soft, a grid of Gaussian filters, and hard, pixels at integer positions.
+
+Pixels are counted from 0. With R rows of windows (a batch, flattened), images are `[R, H, W, C]` and patches `[R, N, N, C]`.
+"""
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from keras_gen import distributions
+
+#: Parameters of a soft window: vertical and horizontal centre, log variance, log stride, log intensity.
+SOFT_PARAMETERS = 5
+# Least variance of a filter, pixels^2: a width of a thousandth of a pixel. An infinite precision would give 0 times infinity.
+_LEAST_VARIANCE = 1e-6
+
+
+class Window(NamedTuple):
+    """A soft window, each `[R]`.
+
+    Attributes:
+        center_y, center_x: in pixels.
+        stride: pixels from one filter to the next.
+        variance: of the filters, pixels^2.
+        intensity: factor on what is read; what is written is divided by it.
+    """
+
+    center_y: Any
+    center_x: Any
+    stride: Any
+    variance: Any
+    intensity: Any
+
+
+def check_window(name, size, data_shape, least=1):
+    """Raises a ValueError unless an N x N window with N = `size` >= `least` fits into an image of `data_shape`."""
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ValueError(f"{name}={size!r}: a window has a positive integer number of points along each side.")
+    if size < least:
+        raise ValueError(
+            f"{name}={size}: soft attention needs at least {least} points along each side. The stride is the distance from one "
+            "filter to the next, and with one filter there is none: its formula divides by N - 1."
+        )
+    if size > min(data_shape[:2]):
+        raise ValueError(
+            f"{name}={size}: the window must fit into the image, whose shorter side has {min(data_shape[:2])} pixels; a larger "
+            "one holds no more than the image."
+        )
+
+
+def soft_window(parameters, data_shape, size):
+    """The window that five free numbers stand for, as the paper maps them.
+
+    Zeros give a window in the middle of the image, with a stride that spreads N filters over the longer side.
+
+    Args:
+        parameters: float `[R, 5]`: centre in y and in x (-1 and 1 are half a pixel outside the image's borders), log variance,
+            log stride relative to the full spread, log intensity.
+        data_shape: (H, W, ...).
+        size: N >= 2.
+
+    Gregor, Danihelka, Graves, Rezende, Wierstra: DRAW. ICML 2015, equations 19 to 24.
+    """
+    height, width = data_shape[:2]
+    y, x, log_variance, log_stride, log_intensity = tf.unstack(parameters, axis=-1)
+    return Window(
+        center_y=0.5 * (height + 1) * (y + 1.0) - 1.0,  # the paper counts pixels from 1
+        center_x=0.5 * (width + 1) * (x + 1.0) - 1.0,
+        stride=(max(height, width) - 1) / (size - 1) * tf.exp(log_stride),
+        variance=tf.exp(log_variance),
+        intensity=tf.exp(log_intensity),
+    )
+
+
+def filters(center, stride, variance, size, pixels):
+    """A bank of N Gaussian filters over a line of pixels, `[R, N, pixels]`, each with weights that sum to 1.
+
+    A filter that lies outside the line, where all its weights would underflow, ends on the pixel next to it.
+
+    Args:
+        center, stride, variance: `[R]`, as in `Window`.
+        size: N; the filters' means are center + (i - (N - 1) / 2) stride for i = 0 ... N - 1.
+        pixels: int.
+    """
+    offsets = tf.range(size, dtype=center.dtype) - 0.5 * (size - 1)
+    means = center[:, None] + offsets * stride[:, None]
+    distance = tf.range(pixels, dtype=center.dtype) - means[:, :, None]
+    return tf.nn.softmax(-0.5 * tf.square(distance) / tf.maximum(variance, _LEAST_VARIANCE)[:, None, None], axis=-1)
+
+
+def soft_read(image, window, size):
+    """intensity F_Y image F_X^T: the image as the N x N filters see it, `[R, N, N, C]`.
+
+    Cost: two matrix products an image, N H W C + N^2 W C multiplications.
+    """
+    _, height, width, channels = image.shape
+    rows = filters(window.center_y, window.stride, window.variance, size, height)
+    columns = filters(window.center_x, window.stride, window.variance, size, width)
+    # Channels stand beside the rows, so that each side takes one product whatever their number is.
+    image = tf.reshape(_swap(image), (-1, height, channels * width))
+    half = tf.reshape(tf.matmul(rows, image), (-1, size * channels, width))
+    patch = tf.matmul(half, columns * window.intensity[:, None, None], transpose_b=True)
+    return _swap(tf.reshape(patch, (-1, size, channels, size)))
+
+
+def soft_write(patch, window, data_shape):
+    """(1 / intensity) F_Y^T patch F_X: an image `[R, H, W, C]` on which the filters leave the patch `[R, N, N, C]`."""
+    height, width = data_shape[:2]
+    _, size, _, channels = patch.shape
+    rows = filters(window.center_y, window.stride, window.variance, size, height)
+    columns = filters(window.center_x, window.stride, window.variance, size, width)
+    half = tf.matmul(tf.reshape(_swap(patch), (-1, size * channels, size)), columns / window.intensity[:, None, None])
+    image = tf.matmul(rows, tf.reshape(half, (-1, size, channels * width)), transpose_a=True)
+    return _swap(tf.reshape(image, (-1, height, channels, width)))
+
+
+def _swap(image):
+    """The last two axes of `[R, a, b, c]` exchanged; without moving anything where one of them is 1."""
+    _, a, b, c = image.shape
+    return tf.reshape(image, (-1, a, c, b)) if 1 in (b, c) else tf.transpose(image, (0, 1, 3, 2))
+
+
+def hard_read(image, top, left, size, scale=1):
+    """The N x N patch at integer positions, `[R, N, N, C]`; black outside the image.
+
+    With scale s it covers s N x s N pixels, each of its points the mean of s x s of them. Only pixels of the window are
+    touched: the cost does not depend on the size of the image.
+
+    Args:
+        image: `[R, H, W, C]`.
+        top, left: int32 `[R]`, of the window's first pixel; may be outside.
+        size: N.
+        scale: s, a positive int.
+    """
+    channels = image.shape[-1]
+    index, inside = _pixels(image.shape[1:3], top, left, size * scale)
+    # One gather along the flattened image; each row of the batch begins where the last one ends.
+    pixels = tf.gather(tf.reshape(image, (-1, channels)), index)
+    pixels = pixels * tf.cast(inside, image.dtype)[..., None]
+    blocks = tf.reshape(pixels, (-1, size, scale, size, scale, channels)) if scale > 1 else None
+    return tf.reshape(pixels, (-1, size, size, channels)) if blocks is None else tf.reduce_mean(blocks, axis=(2, 4))
+
+
+def hard_write(patch, top, left, data_shape, scale=1):
+    """An image `[R, H, W, C]`, 0 but for the patch `[R, N, N, C]` at integer positions; what lies outside is lost.
+
+    With scale s each point of the patch fills s x s pixels.
+    """
+    height, width = data_shape[:2]
+    _, size, _, channels = patch.shape
+    index, inside = _pixels((height, width), top, left, size * scale)
+    if scale > 1:
+        patch = tf.repeat(tf.repeat(patch, scale, axis=1), scale, axis=2)
+    values = tf.reshape(patch, (-1, channels)) * tf.cast(tf.reshape(inside, (-1, 1)), patch.dtype)
+    rows = tf.shape(top)[0]
+    image = tf.scatter_nd(tf.reshape(index, (-1, 1)), values, tf.stack([rows * height * width, channels]))
+    return tf.reshape(image, (-1, height, width, channels))
+
+
+def _pixels(image_size, top, left, extent):
+    """Where the pixels of square windows are in flattened images: int32 `[R, extent^2]`, and whether each is inside."""
+    height, width = image_size
+    y = top[:, None] + tf.range(extent)
+    x = left[:, None] + tf.range(extent)
+    inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
+    y, x = tf.clip_by_value(y, 0, height - 1), tf.clip_by_value(x, 0, width - 1)
+    first = tf.range(tf.shape(top)[0])[:, None, None] * (height * width)
+    index = first + y[:, :, None] * width + x[:, None, :]
+    return tf.reshape(index, (-1, extent * extent)), tf.reshape(inside, (-1, extent * extent))
+
+
+def glimpse(image, center, size, scales):
+    """Patches of N, 2N, 4N ... pixels around one point, each reduced to N x N: `[R, N, N, scales C]`, the finest first.
+
+    Args:
+        image: `[R, H, W, C]`.
+        center: float `[R, 2]`, (y, x): (-1, -1) is the image's upper left corner, (1, 1) the lower right one. Rounded to
+            pixels; no gradient.
+        size: N.
+        scales: number of patches.
+
+    Mnih, Heess, Graves, Kavukcuoglu: Recurrent models of visual attention. NeurIPS 2014, section 3.1.
+    """
+    extent = tf.constant(image.shape[1:3], center.dtype)
+    middle = 0.5 * (center + 1.0) * extent
+    patches = []
+    for level in range(scales):
+        corner = tf.cast(tf.floor(middle - 0.5 * size * 2**level + 0.5), tf.int32)
+        patches.append(hard_read(image, corner[:, 0], corner[:, 1], size, 2**level))
+    return tf.concat(patches, axis=-1)
+
+
+def position_counts(data_shape, size):
+    """(rows, columns): at how many places along each side a window of N pixels lies within the image."""
+    return data_shape[0] - size + 1, data_shape[1] - size + 1
+
+
+def choose_position(logits, counts, uniform):
+    """Draws a window's place: its row and its column, each from a categorical distribution.
+
+    Args:
+        logits: `[R, rows + columns]`.
+        counts: (rows, columns).
+        uniform: `[R, 2]`, in (0, 1].
+
+    Returns:
+        int32 `[R, 2]`, (top, left).
+    """
+    places = []
+    for part, noise in zip(tf.split(logits, counts, axis=-1), tf.unstack(uniform, axis=-1), strict=True):
+        below = tf.cumsum(tf.nn.softmax(part), axis=-1)[:, :-1]
+        places.append(tf.reduce_sum(tf.cast(noise[:, None] > below, tf.int32), axis=-1))
+    return tf.stack(places, axis=-1)
+
+
+def position_log_prob(logits, counts, position):
+    """log-probability of places `position` int32 `[..., 2]` under logits `[..., rows + columns]`: `[...]`."""
+    parts = tf.split(logits, counts, axis=-1)
+    total = 0.0
+    for part, place in zip(parts, tf.unstack(position, axis=-1), strict=True):
+        one_hot = tf.one_hot(place, part.shape[-1], dtype=part.dtype)
+        total += distributions.OneHotCategorical(logits=part, dtype=part.dtype).log_prob(one_hot)
+    return total

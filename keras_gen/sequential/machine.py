@@ -1,0 +1,348 @@
+"""What all models that build an image on a canvas share: the generator's chain, inference step by step, and the trace."""
+
+import math
+import random
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_gen import conditionals
+from keras_gen.helmholtz.likelihood import LikelihoodModel, data_conditional
+from keras_gen.metrics import ActiveUnits
+from keras_gen.model import check_seed
+from keras_gen.noise import BatchNoise, CounterNoise
+from keras_gen.objectives import ELBO
+from keras_gen.sequential.recurrent import scan
+from keras_gen.trace import LatentGroup, SequentialTrace
+
+tfd = tfp.distributions
+
+
+def check_positive(**numbers):
+    """Raises a ValueError unless every argument is a positive integer."""
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            why = "; without a step nothing is drawn." if name == "steps" else "."
+            raise ValueError(f"{name}={value!r}: a positive integer is needed{why}")
+
+
+def gaussian(loc, log_scale):
+    """The diagonal Gaussian with these parameters, `[..., units]`; one draw is one event."""
+    return tfd.Independent(tfd.Normal(loc, tf.exp(log_scale)), reinterpreted_batch_ndims=1)
+
+
+class StepLatent:
+    """What objectives ask of the latents of all steps together: the Gaussian z_t of a sequential machine.
+
+    Attributes:
+        event_shape: of one step.
+        reparameterized: whether a draw is a differentiable function of the parameters of q.
+        has_mean_field: whether a pass of means may stand for draws: here not, since the canvas depends on all of them.
+    """
+
+    reparameterized = True
+    has_mean_field = False
+
+    def __init__(self, name, event_shape, layers=()):
+        self.name, self.event_shape, self._layers = name, event_shape, layers
+
+    @property
+    def trainable_variables(self):
+        """The weights of q."""
+        return [variable for layer in self._layers for variable in layer.trainable_variables]
+
+
+class WindowPosition(StepLatent):
+    """The place of a hard window, a categorical draw at each step."""
+
+    reparameterized = False
+
+
+class CanvasGenerator(keras.layers.Layer):
+    """Draws z_t ~ p(z_t given all before) for t = 1 ... T, each of which changes a canvas; then x given the last canvas.
+
+    Its noise: stream 0 has the normals of all z, `[T, latent_dim]`; the next one the uniforms of window positions where there
+    are such, `[T, 2]`; the last one draws the pixels.
+
+    A subclass says how it starts, what its prior is, and how it advances. The state is a dict with the entry "canvas",
+    `[R, H, W, P]`, the parameters of the last factor.
+
+    Args:
+        likelihood, data_shape, levels: of the last factor, see `VAE`.
+        steps: T.
+        latent_dim: int.
+    """
+
+    #: Uniforms that a step draws.
+    uniforms = 0
+
+    def __init__(self, data_shape, steps, latent_dim, likelihood, levels, **kwargs):
+        super().__init__(**kwargs)
+        self.steps, self.latent_dim = steps, latent_dim
+        conditional = data_conditional(likelihood, data_shape, None, levels, {"dtype": self.dtype_policy})
+        conditional.build_headless()
+        self.conditionals = [conditional]
+        self.canvas_shape = (*data_shape[:2], data_shape[2] * conditional.parameters_per_element)
+        self.first_canvas = self.add_weight(self.canvas_shape, initializer="zeros", name="first_canvas")
+        self.built = True
+
+    def start(self, rows, context=None):
+        """The state before the first step, for a number of rows."""
+        raise NotImplementedError
+
+    def prior(self, state, context=None):
+        """(loc, log scale) of p(z_t given all before), or None where that is N(0, I)."""
+        return None
+
+    def advance(self, state, z, uniform=None, context=None):
+        """The state after a step's z `[R, latent_dim]`, and what was chosen on the way: a dict of tensors."""
+        raise NotImplementedError
+
+    def blank(self, rows):
+        """The learned first canvas, `[rows, H, W, P]`."""
+        canvas = tf.cast(tf.convert_to_tensor(self.first_canvas), tf.float32)
+        return tf.tile(canvas[None], (rows, 1, 1, 1))
+
+    def likelihood(self, canvas):
+        """p(x given a canvas `[..., H, W, P]`)."""
+        conditional = self.conditionals[-1]
+        return conditional.distribution(*tf.split(canvas, conditional.parameters_per_element, axis=-1))
+
+    def mean_of(self, canvas):
+        """The mean of `likelihood`: the image that a canvas or a patch of it shows, `[..., C]`."""
+        if isinstance(self.conditionals[-1], conditionals.Bernoulli):
+            return tf.sigmoid(canvas)
+        return self.likelihood(canvas).mean()
+
+    def unroll(self, noise, context=None):
+        """Draws every step, the loop written out: a chain of plain operators, as every runtime has them.
+
+        Returns:
+            A pair for each step of (prior, z), and the states after each step.
+        """
+        (rows,) = noise.batch_shape
+        normals = tf.unstack(noise.normal((self.steps, self.latent_dim)), self.steps, axis=1)
+        uniforms = [None] * self.steps
+        if self.uniforms:
+            uniforms = tf.unstack(noise.uniform((self.steps, self.uniforms)), self.steps, axis=1)
+        state, draws, states = self.start(rows, context), [], []
+        for normal, uniform in zip(normals, uniforms, strict=True):
+            parameters = self.prior(state, context)
+            z = normal if parameters is None else parameters[0] + tf.exp(parameters[1]) * normal
+            draws.append((self.prior_distribution(parameters), z))
+            state, _ = self.advance(state, z, uniform, context)
+            states.append(state)
+        return draws, states
+
+    def prior_distribution(self, parameters):
+        """p(z_t) with the parameters that `prior` gave."""
+        if parameters is None:
+            return gaussian(tf.zeros(self.latent_dim), tf.zeros(self.latent_dim))
+        return gaussian(*parameters)
+
+    def call(self, noise):
+        """Returns the pairs (distribution, draw) of every step and last of the image, `[B, *event]`."""
+        draws, states = self.unroll(noise)
+        likelihood = self.likelihood(states[-1]["canvas"])
+        return [*draws, (likelihood, self.conditionals[-1].draw(likelihood, noise))]
+
+    def generate(self, noise):
+        """Dreams images: `{"sample": [B, H, W, C], "mean": same}`, both clipped to the visible range [0, 1]."""
+        likelihood, sample = self.call(noise)[-1]
+        return {"sample": tf.clip_by_value(sample, 0.0, 1.0), "mean": tf.clip_by_value(likelihood.mean(), 0.0, 1.0)}
+
+    def sequence(self, noise):
+        """The image that the canvas shows after each step, `[B, T, H, W, C]` in [0, 1]; the last one is `generate`'s mean."""
+        _, states = self.unroll(noise)
+        canvas = tf.stack([state["canvas"] for state in states], axis=1)
+        return tf.clip_by_value(self.likelihood(canvas).mean(), 0.0, 1.0)
+
+
+class SequentialMachine(LikelihoodModel):
+    """A Helmholtz machine with T groups of latents, p and q of each conditioned on all that was drawn before it.
+
+    A subclass sets `generator`, a `CanvasGenerator`, and says in `infer_start` and `infer` how q goes along.
+    """
+
+    #: On a CPU oneDNN's matrix products, a few for each step, are faster than XLA's, and a loop compiles in less time.
+    prefers_xla_on_cpu = False
+    #: Whether objectives by likelihood ratios leave the draws that have a gradient to it, and take actions alone.
+    keeps_gradients = False
+
+    def infer_start(self, rows):
+        """What q remembers before the first step: a dict that is added to the generator's state."""
+        raise NotImplementedError
+
+    def infer(self, state, x, uniform=None, context=None):
+        """Goes one step with q.
+
+        Args:
+            state: dict.
+            x: `[R, H, W, C]`.
+            uniform: `[R, infer_uniforms]`, where q chooses.
+
+        Returns:
+            (state, (loc, log scale) of q(z_t), what was chosen: a dict of tensors).
+        """
+        raise NotImplementedError
+
+    infer_uniforms = 0
+
+    def trace(self, x, num_samples=1, seed=None, draws="pathwise"):
+        """Infers and scores: draws `num_samples` = K sequences for each of B images from q and evaluates p and q.
+
+        Args:
+            x: float `[B, H, W, C]`, binary where the likelihood is Bernoulli.
+            num_samples: K.
+            seed: int32 `[2]`, the key of the draws; a fresh one where None.
+            draws: "pathwise": gradients flow through draws that have one. "fixed": through none. "choices": as "fixed"; but as
+                "pathwise" in a model with actions, so that those alone are left to likelihood ratios.
+
+        Returns:
+            `SequentialTrace` of shape `[K, B]`: a group for each step, the first step first; its `kl` is that step's, in closed
+            form given what was drawn before.
+        """
+        seed = [random.getrandbits(31), random.getrandbits(31)] if seed is None else seed
+        x = tf.convert_to_tensor(x)
+        return self._scored(x, num_samples, BatchNoise(seed, self._shape(x, num_samples)), draws)
+
+    def score(self, x, values):
+        """Evaluates p and q at given latents.
+
+        Args:
+            x: float `[B, H, W, C]`.
+            values: the latents of each step, T tensors `[K, B, latent_dim]`.
+
+        Returns:
+            `SequentialTrace` of shape `[K, B]`.
+        """
+        x, values = tf.convert_to_tensor(x), tf.stack(list(values))
+        num_samples = values.shape[1]
+        return self._scored(x, num_samples, BatchNoise([0, 0], self._shape(x, num_samples)), "fixed", values)
+
+    def dream(self, num, seed):
+        """Draws `num` = B images with their latents from p and evaluates p and q: a trace `[1, B]`, its draws fixed.
+
+        Args:
+            num: int or scalar tensor.
+            seed: int32 `[2]`, the key of the draws.
+        """
+        draws = [tf.stop_gradient(draw) for _, draw in self.generator.call(BatchNoise(seed, (num,)))]
+        return self.score(draws[-1], [draw[None] for draw in draws[:-1]])
+
+    def _shape(self, x, num_samples):
+        return (num_samples, *conditionals.leading_shape(x, len(self.data_shape)))
+
+    def run(self, x, num_samples, noise, draws, given=None, context=None):
+        """Goes all steps with q: (last state, outputs of every step `[T, R, ...]`), R = K B rows, samples first."""
+        generator, steps = self.generator, self.generator.steps
+        shape = noise.batch_shape
+        rows = math.prod(shape)
+        x = tf.reshape(tf.tile(x[None], (num_samples, 1, 1, 1, 1)), (rows, *self.data_shape)) if num_samples > 1 else x
+        x = tf.cast(x, tf.float32)
+        pathwise = draws in ("pathwise", "means") or (draws == "choices" and self.keeps_gradients)
+
+        def by_step(values):
+            return tf.transpose(tf.reshape(values, (rows, steps, values.shape[-1])), (1, 0, 2))
+
+        if given is None:
+            inputs = {"noise": by_step(noise.normal((steps, generator.latent_dim)))}
+            inputs["noise"] *= 0.0 if draws == "means" else 1.0
+        else:
+            inputs = {"given": tf.reshape(given, (steps, rows, generator.latent_dim))}
+        uniforms = self.infer_uniforms + generator.uniforms
+        if uniforms:
+            inputs["uniform"] = by_step(noise.uniform((steps, uniforms)))
+
+        def step(state, inputs):
+            mine = theirs = None
+            if uniforms:
+                mine, theirs = tf.split(inputs["uniform"], (self.infer_uniforms, generator.uniforms), -1)
+            state, (loc, log_scale), looked = self.infer(state, x, mine, context)
+            output = {"loc": loc, "log_scale": log_scale}
+            prior = generator.prior(state, context)
+            if prior is not None:
+                output["prior_loc"], output["prior_log_scale"] = prior
+            if given is None:
+                output["z"] = loc + tf.exp(log_scale) * inputs["noise"]
+            else:
+                output["z"] = inputs["given"]
+            if not pathwise:
+                output["z"] = tf.stop_gradient(output["z"])
+            state, wrote = generator.advance(state, output["z"], theirs, context)
+            return state, {**output, **looked, **wrote}
+
+        return scan(step, {**generator.start(rows, context), **self.infer_start(rows)}, inputs, steps)
+
+    def _scored(self, x, num_samples, noise, draws, given=None, context=None):
+        state, outputs = self.run(x, num_samples, noise, draws, given, context)
+        shape = noise.batch_shape
+        canvas = tf.reshape(state["canvas"], (*shape, *self.generator.canvas_shape))
+        outputs = {
+            name: tf.reshape(values, (self.generator.steps, *shape, *values.shape[2:])) for name, values in outputs.items()
+        }
+        pathwise = given is None and (draws == "pathwise" or (draws == "choices" and self.keeps_gradients))
+        parts = {name: tf.unstack(values) for name, values in outputs.items() if name in _GROUP}
+        groups = []
+        for step in range(self.generator.steps):
+            prior = (parts["prior_loc"][step], parts["prior_log_scale"][step]) if "prior_loc" in parts else None
+            groups.append(
+                LatentGroup(
+                    parts["z"][step],
+                    prior=self.generator.prior_distribution(prior),
+                    posterior=gaussian(parts["loc"][step], parts["log_scale"][step]),
+                    has_analytic_kl=True,
+                    pathwise=pathwise,
+                )
+            )
+        log_likelihood = self.log_likelihood(x, canvas, context)
+        return SequentialTrace(tuple(groups), log_likelihood, self.actions(x, outputs, groups, log_likelihood))
+
+    def log_likelihood(self, x, canvas, context):
+        """log p(x given the last canvas `[K, B, H, W, P]`), `[K, B]`."""
+        return self.generator.likelihood(canvas).log_prob(x)
+
+    def actions(self, x, outputs, groups, log_likelihood):
+        """The `Action`s among the outputs of all steps, `[T, K, B, ...]` each."""
+        return ()
+
+    def call(self, x):
+        """Reconstructs: the mean of p(x given the canvas) that the means of q draw, `[B, H, W, C]`."""
+        x = tf.convert_to_tensor(x)
+        state, _ = self.run(x, 1, BatchNoise([0, 0], self._shape(x, 1)), "means")
+        return self.generator.likelihood(state["canvas"]).mean()
+
+    def generate_sequence(self, seed):
+        """The image on the canvas after each step of `generate`, `[B, T, H, W, C]` in [0, 1].
+
+        Args:
+            seed: int32 `[B, 2]`; the last image is the `mean` that `generate` gives for it.
+        """
+        return self.generator.sequence(CounterNoise(check_seed(seed)))
+
+    @property
+    def recognition(self):
+        """What objectives ask the latents for; all steps have the same kind."""
+        raise NotImplementedError
+
+    @property
+    def choices_seen(self):
+        raise NotImplementedError
+
+    def default_objective(self):
+        return ELBO()
+
+    def step_metrics(self):
+        return [ActiveUnits(self.generator.steps * self.generator.latent_dim)]
+
+    def update_step_metrics(self, estimate):
+        means = [tf.reduce_mean(group.posterior_mean, axis=0) for group in estimate.trace.groups]
+        self._step_metrics[0].update_state(tf.concat(means, axis=-1))
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+_GROUP = ("z", "loc", "log_scale", "prior_loc", "prior_log_scale")

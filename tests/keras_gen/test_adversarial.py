@@ -1,0 +1,450 @@
+"""Losses against hand-computed values, and the game: who moves when, on what, and what it refuses."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_gen as kg
+from keras_gen.adversarial import losses, networks
+from keras_gen.adversarial.priors import NormalMixturePrior, NormalPrior, UniformCategorical, UniformPrior
+from keras_gen.noise import BatchNoise, CounterNoise
+
+SHAPE = (8, 8, 1)
+
+
+def grey(count=32, seed=0, shape=SHAPE):
+    return np.random.default_rng(seed).random((count, *shape)).astype(np.float32)
+
+
+def small_gan(**kwargs):
+    return kg.GAN(SHAPE, **{"latent_dim": 4, "hidden_units": (16,), "critic_units": (12,), "pieces": 3, "seed": 1, **kwargs})
+
+
+# Losses.
+
+
+@pytest.mark.parametrize("name", sorted(losses.LOSSES))
+def test_losses_and_gradients_are_finite_for_large_logits(name):
+    logits = tf.constant([-1e4, -30.0, 0.0, 30.0, 1e4])
+    for function in losses.LOSSES[name]:
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            value = function(logits)
+        gradient = tape.gradient(value, logits)
+        assert np.isfinite(value).all() and np.isfinite(gradient).all()
+
+
+def test_losses_by_hand():
+    logit = tf.constant([0.5, -2.0])
+    s = 1 / (1 + np.exp(-logit.numpy().astype(np.float64)))
+    expected = {
+        "minimax": (-np.log(s), -np.log(1 - s), np.log(1 - s)),
+        "non_saturating": (-np.log(s), -np.log(1 - s), -np.log(s)),
+        "least_squares": ([0.125, 4.5], [0.125, 2.0], [0.125, 4.5]),
+        "hinge": ([0.5, 3.0], [1.5, 0.0], [-0.5, 2.0]),
+        "wasserstein": ([-0.5, 2.0], [0.5, -2.0], [-0.5, 2.0]),
+    }
+    for name, values in expected.items():
+        for function, value in zip(losses.LOSSES[name], values, strict=True):
+            np.testing.assert_allclose(function(logit), value, rtol=1e-6, err_msg=name)
+
+
+def test_the_non_saturating_gradient_outlives_the_minimax_gradient_where_the_critic_is_sure():
+    logit = tf.constant([-20.0])
+    slopes = {}
+    for name in ("minimax", "non_saturating"):
+        with tf.GradientTape() as tape:
+            tape.watch(logit)
+            value = losses.LOSSES[name].generator(logit)
+        slopes[name] = float(tape.gradient(value, logit)[0])
+    # At the same side, both pull the logit up; their ratio is D / (1 - D).
+    assert slopes["non_saturating"] == pytest.approx(-1.0) and slopes["minimax"] == pytest.approx(-math.exp(-20), rel=1e-4)
+
+
+def test_with_the_best_critic_twice_the_jensen_shannon_divergence_is_the_objective_plus_log_4():
+    p, q = np.array([0.5, 0.3, 0.15, 0.05]), np.array([0.1, 0.2, 0.3, 0.4])
+    middle = (p + q) / 2
+    jensen_shannon = 0.5 * np.sum(p * np.log(p / middle)) + 0.5 * np.sum(q * np.log(q / middle))
+    best = tf.constant(np.log(p) - np.log(q))
+    objective = -np.sum(p * losses.MINIMAX.real(best)) - np.sum(q * losses.MINIMAX.fake(best))
+    assert 2 * jensen_shannon == pytest.approx(objective + math.log(4), abs=1e-12)
+    # The least that the least squares critic can do is chi-squared's quarter: D = p / (p + q).
+    best = tf.constant(p / (p + q))
+    least = np.sum(p * losses.LEAST_SQUARES.real(best)) + np.sum(q * losses.LEAST_SQUARES.fake(best))
+    assert least == pytest.approx(0.5 * np.sum(p * q / (p + q)), abs=1e-12)
+
+
+def test_the_gradient_penalty_of_a_linear_critic_is_its_slope_less_one_squared():
+    slope = tf.constant([[3.0], [4.0]])
+    real, fake = tf.zeros((5, 2)), tf.ones((5, 2))
+    penalty = losses.gradient_penalty(lambda m: tf.matmul(m, slope)[:, 0], real, fake, tf.fill([5], 0.3))
+    np.testing.assert_allclose(penalty, np.full(5, 16.0), rtol=1e-5)
+    points = []
+    losses.gradient_penalty(lambda m: points.append(m) or m[:, 0], real, fake, tf.fill([5], 0.3))
+    np.testing.assert_allclose(points[0], np.full((5, 2), 0.7), rtol=1e-6)
+
+
+# Priors.
+
+
+@pytest.mark.parametrize(
+    "prior, mean, variance",
+    [
+        (UniformPrior(2), [0, 0], [1, 1]),
+        (UniformPrior(2, -1.0, 1.0), [0, 0], [1 / 3, 1 / 3]),
+        (NormalPrior(2, 5.0), [0, 0], [25, 25]),
+        (NormalMixturePrior([[0.0, 4.0], [2.0, 0.0]], 0.5), [1, 2], [1.25, 4.25]),
+        (UniformCategorical(4), [0.25] * 4, [3 / 16] * 4),
+    ],
+)
+def test_priors_have_their_moments_and_draw_rows_alike(prior, mean, variance):
+    prior.build()
+    draws = prior.draw(prior(), BatchNoise([1, 2], (20_000,))).numpy()
+    np.testing.assert_allclose(draws.mean(0), mean, atol=5 * np.sqrt(max(variance) / len(draws)))
+    np.testing.assert_allclose(draws.var(0), variance, rtol=0.05)
+    distribution = prior()
+    np.testing.assert_allclose(tf.broadcast_to(distribution.mean(), (len(mean),)), mean, atol=1e-6)
+    seeds = tf.constant([[1, 2], [-3, 4]])
+    both, alone = (prior.draw(prior(), CounterNoise(rows)).numpy() for rows in (seeds, seeds[1:]))
+    np.testing.assert_array_equal(both[1:], alone)
+    again = type(prior).from_config(prior.get_config())
+    np.testing.assert_array_equal(again.draw(again(), CounterNoise(seeds)), both)
+
+
+# The game.
+
+
+@pytest.mark.parametrize(
+    "rules, critic, generator",
+    [
+        ({}, 12, 12),
+        ({"critic_steps": 3}, 12, 4),
+        ({"schedule": "alternate"}, 6, 6),
+        ({"schedule": "alternate", "critic_steps": 3}, 9, 3),
+    ],
+)
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_each_side_moves_when_it_is_its_turn(rules, critic, generator, jit_compile):
+    model = small_gan()
+    model.compile(objective=kg.Game(**rules), jit_compile=jit_compile)
+    model.fit(grey(48), batch_size=8, epochs=2, verbose=0)
+    assert int(model.critic_optimizer.iterations) == critic
+    assert int(model.optimizer.iterations) == generator
+
+
+def test_a_move_changes_its_own_side_alone():
+    model = small_gan()
+    model.compile(objective=kg.Game(schedule="alternate"), jit_compile=False)
+    before = {name: [v.numpy() for v in variables] for name, variables in model.sides().items()}
+    model.fit(grey(8), batch_size=8, verbose=0)
+    moved = {
+        name: any(np.any(v.numpy() != old) for v, old in zip(variables, before[name], strict=True))
+        for name, variables in model.sides().items()
+    }
+    assert moved == {"generator": False, "critic": True}
+    model.fit(grey(8), batch_size=8, verbose=0)
+    assert any(np.any(v.numpy() != old) for v, old in zip(model.sides()["generator"], before["generator"], strict=True))
+
+
+def test_figures_of_a_side_are_averaged_over_its_own_moves():
+    model = small_gan()
+    model.compile(objective=kg.Game(critic_steps=4), jit_compile=False)
+    history = model.fit(grey(64), batch_size=8, verbose=0).history
+    # Eight steps, two of the generator: were the others counted as 0, this would be about a quarter of log 2.
+    assert history["generator_loss"][0] == pytest.approx(math.log(2), abs=0.1)
+
+
+def test_data_and_drawn_images_are_normalised_as_separate_batches():
+    model = kg.DCGAN(SHAPE, latent_dim=4, filters=(4, 8), seed=1)
+    real = tf.constant(grey(16))
+    logits = []
+    for fake in (tf.zeros((16, *SHAPE)), tf.ones((16, *SHAPE))):
+        original, seen = model.critic.call, []
+
+        def spy(inputs, *args, original=original, seen=seen, **kwargs):
+            seen.append(original(inputs, *args, **kwargs))
+            return seen[-1]
+
+        model.critic.call = spy
+        model.generator.call = lambda noise, label=None, training=False, fake=fake: fake
+        model.compile()
+        critic, _ = model.moves(real, None, tf.constant([1, 2]), training=True)
+        critic.minimised()
+        model.critic.call = original
+        logits.append(seen[0].numpy())
+    np.testing.assert_array_equal(logits[0], logits[1])
+
+
+def test_a_shipped_generator_normalises_by_moving_statistics():
+    model = kg.DCGAN(SHAPE, latent_dim=4, filters=(4, 8), seed=1)
+    before = model.sample(3).numpy()
+    model.compile()
+    model.optimizer.learning_rate = 0.0
+    model.critic_optimizer.learning_rate = 0.0
+    model.fit(grey(32), batch_size=16, epochs=3, verbose=0)
+    assert np.abs(model.sample(3).numpy() - before).max() > 1e-5  # the statistics have moved, the weights have not
+
+
+def test_dropout_keeps_the_mean_and_is_off_without_noise():
+    ones = tf.ones((50, 400))
+    np.testing.assert_array_equal(networks.dropped(ones, 0.5, None), ones)
+    dropped = networks.dropped(ones, 0.2, BatchNoise([1, 2], (50,))).numpy()
+    assert set(np.unique(dropped)) == {0.0, np.float32(1.25)}
+    assert dropped.mean() == pytest.approx(1.0, abs=5 * 0.5 / np.sqrt(dropped.size))
+
+
+def test_a_maxout_unit_is_the_largest_of_its_pieces():
+    critic = networks.MaxoutCritic((3,), units=(2,), pieces=4, input_dropout=0.0, dropout=0.0)
+    x = grey(5, shape=(3,))
+    kernel, bias = (weight.numpy() for weight in critic.hidden[0].weights)
+    linear = (x @ kernel + bias).reshape(5, 4, 2)
+    head, offset = (weight.numpy() for weight in critic.head.weights)
+    np.testing.assert_allclose(critic(x), (linear.max(1) @ head + offset)[:, 0], rtol=1e-5, atol=1e-8)
+
+
+def test_sample_weights_weigh_rows():
+    def moved(weight):
+        model = small_gan()
+        model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+        weights = model.critic.trainable_variables  # the generator's gradient is that of a critic which has moved
+        before = [v.numpy() for v in weights]
+        model.fit(grey(16), batch_size=16, sample_weight=np.full(16, weight, np.float32), verbose=0)
+        return sum(np.abs(v.numpy() - old).sum() for v, old in zip(weights, before, strict=True))
+
+    assert moved(0.0) == 0.0
+    assert moved(2.0) > 1.2 * moved(1.0) > 0.0
+
+
+def test_labels_reach_both_sides():
+    model = small_gan(num_classes=3)
+    seeds = np.array([[1, 2], [1, 2], [1, 2]], np.int32)
+    drawn = model.generate(seeds, [0, 1, 2])["sample"].numpy()
+    assert np.abs(drawn[0] - drawn[1]).max() > 1e-3 and np.abs(drawn[1] - drawn[2]).max() > 1e-3
+    x = tf.constant(np.repeat(grey(1), 3, axis=0))
+    logits = model.judge(x, model.one_hot([0, 1, 2])).numpy()
+    assert len(set(logits.tolist())) == 3
+    np.testing.assert_array_equal(model.sample(6, seed=4)[4:5], model.generate([[4, 4]], [1])["sample"])
+
+
+def test_wasserstein_with_a_penalty_trains():
+    model = small_gan()
+    model.compile(objective=kg.Game("wasserstein", critic_steps=2, gradient_penalty=10.0))
+    history = model.fit(grey(64), batch_size=8, epochs=3, verbose=0).history
+    assert np.isfinite(history["critic_loss"]).all()
+
+
+def test_networks_of_the_users_own():
+    generator = keras.Sequential([keras.Input((4,)), keras.layers.Dense(64, "sigmoid"), keras.layers.Reshape(SHAPE)])
+    critic = keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(1)])
+    model = kg.GAN(SHAPE, latent_dim=4, generator_network=generator, critic_network=critic, seed=0)
+    model.compile()
+    assert np.isfinite(model.fit(grey(), verbose=0).history["loss"]).all()
+    again = type(model).from_config(model.get_config())
+    assert [w.shape for w in again.weights] == [w.shape for w in model.weights]
+
+
+# The autoencoder.
+
+
+def test_three_players_share_the_encoder():
+    model = kg.AdversarialAutoencoder(SHAPE, latent_dim=3, hidden_units=(16,), seed=0)
+    sides = model.sides()
+    assert {id(v) for v in sides["encoder"]} < {id(v) for v in sides["autoencoder"]}
+    assert not {id(v) for v in sides["critic"]} & {id(v) for v in sides["autoencoder"]}
+    model.compile(jit_compile=False)
+    for name in ("autoencoder", "encoder"):  # only the critic moves
+        model._optimizer(name).learning_rate = 0.0
+    before = [v.numpy() for v in sides["autoencoder"]]
+    model.fit(grey(), verbose=0)
+    for variable, old in zip(sides["autoencoder"], before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), old)
+
+
+def test_only_labelled_images_teach_the_categories():
+    model = kg.AdversarialAutoencoder(SHAPE, latent_dim=3, hidden_units=(16,), categories=3, seed=0)
+    logits = tf.constant([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 3.0]])
+    figures = {}
+    loss = model._classification(logits, model.one_hot([1, -1, 2]), figures).numpy()
+    entropy = [math.log(math.e + 2), None, math.log(math.exp(3) + 2) - 3]
+    np.testing.assert_allclose(loss, [1.5 * entropy[0], 0.0, 1.5 * entropy[2]], rtol=1e-5)
+    np.testing.assert_allclose(figures["accuracy"], [0.0, 0.0, 1.5])
+    none = model._classification(logits, model.one_hot([-1, -1, -1]), {}).numpy()
+    np.testing.assert_array_equal(none, np.zeros(3))
+
+
+def test_clusters_need_no_labels():
+    model = kg.AdversarialAutoencoder(SHAPE, latent_dim=3, hidden_units=(16,), categories=3, seed=0)
+    model.compile()
+    assert np.isfinite(model.fit(grey(), verbose=0).history["loss"]).all()
+    probabilities = model.classify(grey()).numpy()
+    np.testing.assert_allclose(probabilities.sum(-1), 1.0, rtol=1e-5)
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"loss": "mse"}, "loss='mse'"),
+        ({"schedule": "now and then"}, "schedule='now and then'"),
+        ({"critic_steps": 0}, "critic_steps=0"),
+        ({"gradient_penalty": -1.0}, "gradient_penalty=-1.0"),
+        ({"loss": "wasserstein"}, "without a penalty"),
+    ],
+)
+def test_rules_that_cannot_be(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        kg.Game(**arguments)
+
+
+def test_an_objective_of_the_other_kind_is_refused():
+    with pytest.raises(ValueError, match="no likelihood; its objective is a keras_gen.Game"):
+        small_gan().compile(objective=kg.objectives.ELBO())
+    with pytest.raises(ValueError, match="a VAE has a likelihood"):
+        kg.VAE(SHAPE, latent_dim=2, hidden_units=(4,)).compile(objective=kg.Game())
+
+
+def _critic(*layers):
+    return keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), *layers])
+
+
+@pytest.mark.parametrize(
+    "networks_, message",
+    [
+        ({"critic_network": _critic(keras.layers.Dense(1, "sigmoid"))}, "critic ends in sigmoid: it must return logits"),
+        ({"critic_network": _critic(keras.layers.Dense(1), keras.layers.Softmax())}, "ends in softmax"),
+        ({"critic_network": _critic(keras.layers.Dense(2))}, "one logit for each"),
+        (
+            {"generator_network": keras.Sequential([keras.layers.Dense(49), keras.layers.Reshape((7, 7, 1))])},
+            r"generator returns shape \('B', 7, 7, 1\)",
+        ),
+        ({"prior": NormalPrior(5)}, r"shape \(4,\)"),
+        ({"latent_dim": 0}, "latent_dim=0"),
+        ({"num_classes": 1}, "num_classes=1"),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused(networks_, message):
+    with pytest.raises(ValueError, match=message):
+        small_gan(**networks_)
+
+
+@pytest.mark.parametrize(
+    "labels, message",
+    [
+        (None, "labels of x are missing"),
+        (np.full(32, 3), "run from 3 to 3; labels are integers from 0 to 2"),
+        (np.full(32, -1), "from -1 to -1"),
+        (np.zeros((32, 3)), "not one-hot"),
+        (np.full(32, 0.5), "no integers"),
+    ],
+)
+def test_bad_labels_are_refused_before_training(labels, message):
+    model = small_gan(num_classes=3)
+    model.compile()
+    with pytest.raises(ValueError, match=message):
+        model.fit(grey(), labels, verbose=0)
+    if labels is not None:
+        with pytest.raises(ValueError, match=message.replace("of x", "of batches of x")):
+            model.fit(tf.data.Dataset.from_tensor_slices((grey(), labels)).batch(8), verbose=0)
+
+
+def test_labels_where_none_are_wanted_and_none_where_they_are():
+    with pytest.raises(ValueError, match="takes none"):
+        small_gan().generate([[1, 2]], [0])
+    with pytest.raises(ValueError, match="pass label"):
+        small_gan(num_classes=3).generate([[1, 2]])
+    with pytest.raises(ValueError, match="run from 3 to 3"):
+        small_gan(num_classes=3).generate([[1, 2]], [3])
+
+
+@pytest.mark.parametrize("count, batch", [(1, 32), (33, 32), (8, 1)])
+def test_a_batch_of_one_under_batch_normalisation_is_refused(count, batch):
+    model = kg.DCGAN(SHAPE, latent_dim=4, filters=(4, 8))
+    model.compile()
+    with pytest.raises(ValueError, match="batch normalisation needs at least 2"):
+        model.fit(grey(count), batch_size=batch, verbose=0)
+    single = tf.data.Dataset.from_tensor_slices(grey(4)).batch(1, drop_remainder=True)
+    with pytest.raises(ValueError, match="batch normalisation needs at least 2"):
+        model.fit(single, verbose=0)
+
+
+def test_constant_images_are_refused():
+    model = small_gan()
+    model.compile()
+    with pytest.raises(ValueError, match="the same constant 0.25"):
+        model.fit(np.full((32, *SHAPE), 0.25, np.float32), verbose=0)
+
+
+# The flight recorder.
+
+
+def test_the_recorder_reports_both_sides(tmp_path):
+    model = small_gan()
+    model.compile()
+    recorder = kg.callbacks.FlightRecorder(grey(40, seed=5), log_dir=tmp_path / "board")
+    history = model.fit(grey(64), batch_size=16, epochs=2, callbacks=[recorder], verbose=0).history
+    for name in ("held_out_real_accuracy", "fresh_fake_accuracy", "jensen_shannon", "diversity", "gradient_norm_critic"):
+        assert len(history[name]) == 2 and np.isfinite(history[name]).all()
+    assert 0 < history["diversity"][-1] < 2 and history["gradient_norm_generator"][-1] > 0
+    assert list((tmp_path / "board").glob("events*"))
+
+
+def test_the_recorder_goes_back_from_a_nan_and_stops_where_it_cannot():
+    class Spoil(keras.callbacks.Callback):
+        def __init__(self, epochs):
+            super().__init__()
+            self.epochs = epochs
+
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch in self.epochs:
+                weight = self.model.critic.trainable_variables[0]
+                weight.assign(np.full(weight.shape, np.nan, np.float32))
+
+    model = small_gan()
+    model.compile(jit_compile=False)
+    recorder = kg.callbacks.FlightRecorder(grey(40, seed=5), rewinds=1)
+    with pytest.warns(kg.callbacks.GameWarning, match="back to the last good epoch"):
+        history = model.fit(grey(64), batch_size=16, epochs=4, callbacks=[Spoil({2}), recorder], verbose=0).history
+    assert len(history["loss"]) == 4 and np.isfinite(history["loss"]).all()
+    assert all(np.isfinite(w.numpy()).all() for w in model.trainable_variables)
+    model = small_gan()
+    model.compile(jit_compile=False)
+    with pytest.warns(kg.callbacks.GameWarning, match="training stops"):
+        history = model.fit(
+            grey(64), batch_size=16, epochs=6, verbose=0,
+            callbacks=[Spoil({1, 2, 3}), kg.callbacks.FlightRecorder(grey(40, seed=5), rewinds=1)],
+        ).history
+    assert len(history["loss"]) == 3
+
+
+def test_the_recorder_says_in_words_what_goes_wrong():
+    dark, bright = 0.3 * grey(64), 1.0 - 0.3 * grey(64)
+    # A critic that learns fast against a generator that does not learn.
+    model = small_gan(input_dropout=0.0, dropout=0.0)
+    model.compile(keras.optimizers.Adam(0.0), critic_optimizer=keras.optimizers.Adam(3e-3))
+    with pytest.warns(kg.callbacks.GameWarning, match="apart without fail"):
+        model.fit(bright, batch_size=16, epochs=40, callbacks=[kg.callbacks.FlightRecorder(bright)], verbose=0)
+    # A critic that does not learn sees nothing, though the averages differ.
+    model = small_gan()
+    model.critic.head.kernel.assign(tf.zeros_like(model.critic.head.kernel))
+    model.compile(keras.optimizers.Adam(0.0), critic_optimizer=keras.optimizers.Adam(0.0))
+    with pytest.warns(kg.callbacks.GameWarning, match="sees no difference"):
+        model.fit(dark, batch_size=16, epochs=3, callbacks=[kg.callbacks.FlightRecorder(dark)], verbose=0)
+    # A generator that draws one image.
+    model = small_gan()
+    for weight in model.generator.trainable_variables[:1]:
+        weight.assign(tf.zeros_like(weight))
+    model.compile(keras.optimizers.Adam(0.0))
+    with pytest.warns(kg.callbacks.GameWarning, match="nearly all alike"):
+        model.fit(grey(64), batch_size=16, epochs=3, callbacks=[kg.callbacks.FlightRecorder(grey(64))], verbose=0)
+
+
+def test_the_recorder_needs_a_critic():
+    model = kg.VAE(SHAPE, latent_dim=2, hidden_units=(4,), likelihood="gaussian")
+    model.compile()
+    with pytest.raises(ValueError, match="has no critic"):
+        model.fit(grey(), callbacks=[kg.callbacks.FlightRecorder(grey())], verbose=0)

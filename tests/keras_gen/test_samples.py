@@ -1,0 +1,133 @@
+"""Figures from samples and density ratios, against closed forms and direct computation."""
+
+import math
+
+import numpy as np
+import pytest
+
+from keras_gen import evaluation
+
+
+class Pixels:
+    """Features that are the pixels themselves, so that moments are known."""
+
+    digest = "pixels"
+
+    def __call__(self, images):
+        return np.asarray(images).reshape(len(images), -1)
+
+
+def images(count, seed=0, shape=(2, 2, 1)):
+    return np.random.default_rng(seed).random((count, *shape))
+
+
+def test_parzen_windows_by_direct_computation():
+    samples, test = images(7), images(5, 1)
+    sigma = 0.3
+    direct = []
+    for x in test.reshape(5, -1):
+        densities = [
+            math.exp(-np.sum((x - s) ** 2) / (2 * sigma**2)) / (sigma * math.sqrt(2 * math.pi)) ** 4
+            for s in samples.reshape(7, -1)
+        ]
+        direct.append(math.log(np.mean(densities)))
+    np.testing.assert_allclose(evaluation.parzen_per_image(samples, test, sigma), direct, rtol=1e-10)
+    score = evaluation.parzen_log_likelihood(samples, test, test, bandwidths=(sigma,))
+    assert score.value == pytest.approx(np.mean(direct)) and "not a measure of quality" in score.warning
+    assert score.standard_error == pytest.approx(np.std(direct) / math.sqrt(5))
+
+
+def test_parzen_takes_the_bandwidth_that_is_best_on_validation():
+    random = np.random.default_rng(0)
+    samples = np.clip(0.5 + 0.05 * random.standard_normal((400, 2, 2, 1)), 0, 1)
+    validation = np.clip(0.5 + 0.05 * random.standard_normal((300, 2, 2, 1)), 0, 1)
+    candidates = (0.003, 0.03, 0.3)
+    assert evaluation.parzen_bandwidth(samples, validation, candidates) == 0.03
+
+
+def test_parzen_refuses_values_outside_of_the_range():
+    with pytest.raises(ValueError, match=r"test run from -1 to"):
+        evaluation.parzen_log_likelihood(images(5), images(5), 2 * images(5).round() - 1)
+
+
+def test_the_frechet_distance_of_known_moments():
+    random = np.random.default_rng(0)
+    x = random.standard_normal((5000, 2, 1, 1))
+    moved = x * np.array([2.0, 1.0]).reshape(1, 2, 1, 1) + np.array([3.0, 0.0]).reshape(1, 2, 1, 1)
+    covariance, scale = np.cov(x.reshape(-1, 2), rowvar=False), np.diag([2.0, 1.0])
+    mean = x.reshape(-1, 2).mean(0)
+    other = scale @ covariance @ scale
+    values = np.linalg.eigvals(covariance @ other).real
+    shift = mean * [1, 0] + [3, 0]
+    expected = np.sum(shift**2) + np.trace(covariance + other) - 2 * np.sqrt(values).sum()
+    assert evaluation.frechet_distance(Pixels(), x, moved).value == pytest.approx(expected, rel=1e-6)
+    assert evaluation.frechet_distance(Pixels(), x, x).value == pytest.approx(0.0, abs=1e-9)
+    with pytest.raises(ValueError, match="singular"):
+        evaluation.frechet_distance(Pixels(), x[:2], x)
+
+
+def test_precision_is_fidelity_and_recall_is_coverage():
+    random = np.random.default_rng(0)
+    left, right = random.random((200, 1, 2, 1)), 10 + random.random((200, 1, 2, 1))
+    both = np.concatenate([left, right])
+    half = np.concatenate([left, left + 1e-6])
+    precision, recall = evaluation.precision_recall(Pixels(), half, both)
+    assert precision.value > 0.99 and recall.value == pytest.approx(0.5, abs=0.01)
+    precision, recall = evaluation.precision_recall(Pixels(), both, half)
+    assert precision.value == pytest.approx(0.5, abs=0.01) and recall.value > 0.99
+
+
+def test_the_nearest_neighbour_error_counts_wrong_classes():
+    samples = np.array([0.0, 1.0]).reshape(2, 1, 1, 1)
+    test = np.array([0.1, 0.2, 0.9, 0.8]).reshape(4, 1, 1, 1)
+    score = evaluation.nearest_neighbour_error(samples, [3, 5], test, [3, 5, 5, 5])
+    assert score.value == 0.25
+
+
+def test_scores_of_different_protocols_are_not_compared():
+    one, other = evaluation.Score("a", 1.0, {"samples": 10}), evaluation.Score("a", 2.0, {"samples": 10})
+    assert one < other and other > one and other - one == 1.0
+    with pytest.raises(evaluation.ProtocolError, match="samples is 10 here and 20 there"):
+        assert one < evaluation.Score("a", 2.0, {"samples": 20})
+    with pytest.raises(evaluation.ProtocolError, match="one is a, the other b"):
+        assert one < evaluation.Score("b", 2.0, {"samples": 10})
+    with pytest.raises(TypeError, match="no protocol"):
+        assert one < 2.0
+
+
+def test_feature_networks_keep_their_digest(tmp_path):
+    network = evaluation.FeatureNetwork.shipped("digits")
+    network.save(tmp_path / "copy.npz")
+    copy = evaluation.FeatureNetwork.load(tmp_path / "copy.npz")
+    assert copy.digest == network.digest
+    x = images(3, shape=(8, 8, 1)).astype(np.float32)
+    np.testing.assert_array_equal(copy(x), network(x))
+    with pytest.raises(ValueError, match="no feature network for 'faces'"):
+        evaluation.FeatureNetwork.shipped("faces")
+
+
+def test_the_density_ratio_of_two_gaussians():
+    random = np.random.default_rng(0)
+    p, q = random.standard_normal((3000, 1)) + 1.0, random.standard_normal((2000, 1))
+    ratio = evaluation.density_ratio(p, q, hidden_units=(32,), folds=2, epochs=60)
+    x = np.linspace(-1.0, 2.0, 7)[:, None]
+    np.testing.assert_allclose(ratio.log_ratio(x), x[:, 0] - 0.5, atol=0.3)  # log N(x; 1, 1) / N(x; 0, 1)
+    grid = np.linspace(-8, 9, 20001)
+    densities = [np.exp(-0.5 * (grid - mean) ** 2) / math.sqrt(2 * math.pi) for mean in (1.0, 0.0)]
+    middle = 0.5 * (densities[0] + densities[1])
+    exact = sum(0.5 * np.trapezoid(each * np.log(each / middle), grid) for each in densities)
+    estimate = ratio.jensen_shannon
+    assert abs(estimate.value - exact) < 4 * estimate.standard_error + 0.005
+    assert ratio.p_value < 1e-6
+
+
+def test_equal_distributions_have_no_divergence():
+    random = np.random.default_rng(1)
+    p, q = random.standard_normal((1000, 2)), random.standard_normal((1000, 2))
+    ratio = evaluation.density_ratio(p, q, hidden_units=(16,), folds=2, epochs=5)
+    # A lower bound in expectation: what the critics have learned by heart brings it below 0, nothing above.
+    assert -0.1 < ratio.jensen_shannon.value < 4 * ratio.jensen_shannon.standard_error and ratio.p_value > 1e-3
+    with pytest.raises(ValueError, match="rows of shape"):
+        evaluation.density_ratio(p, q[:, :1])
+    with pytest.raises(ValueError, match="at least 10 of each"):
+        evaluation.density_ratio(p[:15], q)

@@ -1,0 +1,74 @@
+"""What a model is trained on: images, and labels where the recipe uses them."""
+
+import numpy as np
+
+from training.data import fixed_images, to_float
+
+#: A label that says nothing.
+NONE = -1
+# Of the images shown while training with few labels, one in so many is a labelled one.
+_ONE_IN = 6
+
+
+def training_arrays(images, settings, seed):
+    """`(x,)` or `(x, y)`: training images float32 `[N, H, W, C]` and labels int32 `[N]`.
+
+    The model binarises the images itself, afresh at each visit where the recipe says so. Where only `labelled` labels are used,
+    the same number of each class, the other labels are -1, and the labelled images are repeated until they are a sixth of all.
+
+    Args:
+        images: `ImageData`.
+        settings: of the recipe; `num_classes` or `categories` say that labels are used.
+        seed: int, of the choice of the labelled images.
+
+    Raises:
+        ValueError: labels are used and the data have none, or not enough of a class.
+    """
+    x = to_float(images.train)
+    if not count(settings):
+        return (x,)
+    y = _labels(images, "train", settings)
+    wanted = settings.get("labelled", 0)
+    if not wanted:
+        return x, y
+    chosen = _chosen(y, wanted, count(settings), seed, images.name)
+    few = np.full_like(y, NONE)
+    few[chosen] = y[chosen]
+    times = max(0, round(len(x) / ((_ONE_IN - 1) * wanted)) - 1)
+    again = np.tile(chosen, times)
+    return np.concatenate([x, x[again]]), np.concatenate([few, y[again]])
+
+
+def validation_arrays(images, settings):
+    """The validation images, binarised once where the recipe says so, with all their labels where it uses labels."""
+    x = fixed_images(images.validation, settings.get("binarization", "none"))
+    return (x, _labels(images, "validation", settings)) if count(settings) else (x,)
+
+
+def count(settings):
+    """How many classes the labels of a recipe have; 0 where it uses none."""
+    return settings.get("num_classes", 0) or settings.get("categories", 0)
+
+
+def _labels(images, split, settings):
+    if split not in images.labels:
+        raise ValueError(
+            f"data {images.name!r} have no labels, and the recipe uses them: choose other data, or --set num_classes=0"
+        )
+    labels = images.labels[split]
+    if labels.min() < 0 or labels.max() >= count(settings):
+        raise ValueError(
+            f"data {images.name!r} have labels from {labels.min()} to {labels.max()}; the recipe takes {count(settings)} "
+            "classes, from 0"
+        )
+    return labels
+
+
+def _chosen(labels, wanted, classes, seed, name):
+    """Indices of `wanted` images, equally many of each class (up to one)."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    shares = [wanted // classes + (index < wanted % classes) for index in range(classes)]
+    chosen = [order[labels[order] == index][:share] for index, share in enumerate(shares)]
+    if any(len(each) < share for each, share in zip(chosen, shares, strict=True)):
+        raise ValueError(f"labelled={wanted}: data {name!r} have fewer images of some class than a {classes}th of that")
+    return np.sort(np.concatenate(chosen))
