@@ -23,6 +23,7 @@ setup(
         "keras_gen.objectives",
         "keras_gen.sequential",
         "training",
+        "training.experiments",
         "export",
     ],
     package_data={"keras_gen.evaluation": ["feature_networks/*.npz"]},
@@ -44,6 +45,6 @@ setup(
         "tf_keras>=2.21,<2.22",
         "tf2onnx>=1.17,<2",
     ],
-    extras_require={"quantize": ["ai-edge-quantizer>=0.10,<0.11"], "test": ["pytest>=9", "pytest-xdist>=3.8", "ruff>=0.17"]},
+    extras_require={"quantize": ["ai-edge-quantizer>=0.10,<0.11"], "test": ["pytest>=9", "pytest-split>=0.11", "ruff>=0.17"]},
     entry_points={"console_scripts": ["keras-gen=training.cli:main"]},
 )

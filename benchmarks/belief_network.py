@@ -1,7 +1,6 @@
 """The belief networks' cases: sigmoid belief network 784-200-200 with reweighted wake-sleep and with VIMCO."""
 
-import math
-
+from benchmarks.noise import split as split_noise
 from benchmarks.registry import Case
 
 _JAX = {"jax": "benchmarks.belief_network_jax:JAX", "jax_scan": "benchmarks.belief_network_jax:JAXScan"}
@@ -22,11 +21,7 @@ def shapes(settings, batch):
 
 def split(noise, settings, batch):
     """The uniforms of a reference, one array a draw."""
-    arrays, first = [], 0
-    for shape in shapes(settings, batch):
-        arrays.append(noise[first : first + math.prod(shape)].reshape(shape))
-        first += math.prod(shape)
-    return arrays
+    return split_noise(noise, shapes(settings, batch))
 
 
 CASES = (

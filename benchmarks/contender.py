@@ -47,6 +47,13 @@ class Contender:
         """(loss, gradients as `weights`) for given images and the noise of a reference."""
         raise NotImplementedError
 
+    def players(self, images, noise):
+        """What each player of a game minimises, pairs (loss, gradients of its own weights) at the given weights.
+
+        Where there is no game, one pair.
+        """
+        return [self.loss_and_gradient(images, noise)]
+
     def time_to_bound(self, target, most_epochs):
         """Trains from the start until `bound()` reaches `target`: (seconds of training, epochs), linear within an epoch.
 

@@ -36,16 +36,20 @@ class KerasContender(Contender):
                 variable.assign(value)
             return
         self.model = self.make_model()
-        self.model.compile(
-            optimizer=keras.optimizers.Adam(1e-3), objective=self.make_objective(), jit_compile=self.jit_compile
-        )
+        self.compile()
         if self.weights is None:
             self.weights = [variable.numpy() for variable in self.model.trainable_variables]
         for variable, value in zip(self.model.trainable_variables, self.weights, strict=True):
             variable.assign(value)
-        variables = [*self.model.variables, *self.model.optimizer.variables]
+        optimizers = [optimizer for optimizer, _ in self.model.players()]
+        variables = [*self.model.variables, *(variable for each in optimizers for variable in each.variables)]
         self._initial = [(variable, variable.numpy()) for variable in variables]
         self._value_bound = tf.function(lambda x: tf.reduce_mean(self._estimate(x, tf.constant([3, 4])).loss))
+
+    def compile(self):
+        """Compiles `model`."""
+        optimizer = keras.optimizers.Adam(1e-3)
+        self.model.compile(optimizer=optimizer, objective=self.make_objective(), jit_compile=self.jit_compile)
 
     def train(self, epochs):
         clock = _Clock()

@@ -20,6 +20,7 @@ class Case:
         target: validation bound, nats, that ends the race for "time to a bound".
         limits: ("what", contender or contenders of which the faster counts, must, aim): ratios of our step to theirs.
         scaling: setting to values, for the curves of step time.
+        first_limits: seconds of our first step, compilation included: (must, aim).
         precision_epochs: epochs of 100 steps after which bounds under float32 and bfloat16 are compared; 0 for no comparison.
     """
 
@@ -34,10 +35,11 @@ class Case:
     target: float | None = None
     limits: tuple = ()
     scaling: dict = field(default_factory=dict)
+    first_limits: tuple = (10.0, 4.0)
     precision_epochs: int = 0
 
 
-FAMILIES = ("benchmarks.vae", "benchmarks.belief_network")
+FAMILIES = ("benchmarks.vae", "benchmarks.belief_network", "benchmarks.adversarial", "benchmarks.draw")
 
 
 def cases():

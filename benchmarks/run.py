@@ -116,13 +116,13 @@ def curves(only=None, say=print):
     drawn = []
     for case in cases().values():
         for setting, values in case.scaling.items() if not only or case.name in only else ():
-            ms = []
+            ms, steps = [], min(100, case.steps)
             for value in values:
                 with tempfile.TemporaryDirectory() as folder, opened(Process()) as process:
                     process.ask("load", contender=case.contenders["keras_gen"])
                     path = os.path.join(folder, "none")
-                    process.ask("build", settings={**case.settings, setting: value}, steps=100, reference=path)
-                    ms.append(1e3 * statistics.median(process.ask("train", epochs=3)["seconds"]) / 100)
+                    process.ask("build", settings={**case.settings, setting: value}, steps=steps, reference=path)
+                    ms.append(1e3 * statistics.median(process.ask("train", epochs=3)["seconds"]) / steps)
             drawn.append({"case": case.name, "setting": setting, "values": values, "ms": ms})
             say(f"{case.name}, {setting} = {values}: {ms} ms")
     return drawn

@@ -4,10 +4,9 @@ import statistics
 
 from benchmarks.registry import cases
 
-FIRST_STEP_LIMITS = (10.0, 4.0)
 IMPORT_LIMIT = 0.2
 #: The settings in which a step's work is linear.
-LINEAR = ("batch", "samples")
+LINEAR = ("batch", "samples", "steps")
 
 
 def markdown(results):
@@ -59,7 +58,7 @@ def ratios(results):
             ratio = ours / min(theirs) if theirs else None
             found.append({"what": f"{known[name].title} / {what}", "ratio": ratio, "must": must, "aim": aim})
         if "first" in figures["keras_gen"]:
-            must, aim = FIRST_STEP_LIMITS
+            must, aim = known[name].first_limits
             what = f"{known[name].title}: first step, s, compilation included"
             found.append({"what": what, "ratio": figures["keras_gen"]["first"], "must": must, "aim": aim})
     seconds = {what: figures["median"] for what, figures in results["imports"].items()}

@@ -57,9 +57,7 @@ class Pythae(Torch):
             config = VAEConfig(input_dim=(1, size, size), latent_dim=self.settings["latent"], reconstruction_loss="bce")
             self.model = VAE(config, _Encoder(encoder), _Decoder(decoder))
             self._places = [*decoder.parameters(), *encoder.parameters()]
-        with torch.no_grad():
-            for parameter, weight in zip(self._places, self.weights, strict=True):
-                parameter.copy_(torch.from_numpy(self._from_keras(weight, parameter.ndim)))
+        self.layout.fill(self._places, self.weights)
 
     def train(self, epochs):
         clock = _Clock()

@@ -1,7 +1,4 @@
-"""The VAE in PyTorch.
-
-Its convolutions pad before, Keras's after: with kernels and images turned by half a turn they compute the same.
-"""
+"""The VAE in PyTorch."""
 
 import numpy as np
 import torch
@@ -9,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.contender import Contender
+from benchmarks.torch_layout import Layout
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
@@ -76,17 +74,15 @@ class Torch(Contender):
 
     def __init__(self, settings, weights, images, validation):
         torch.manual_seed(0)
-        self.turns = settings["network"] != "mlp"
-        super().__init__(settings, weights, self._from_keras_images(images), self._from_keras_images(validation))
+        self.layout = Layout(settings["size"], settings["hidden"] if settings["network"] != "mlp" else ())
+        super().__init__(settings, weights, self.layout.images(images), self.layout.images(validation))
 
     def reset(self):
         if not hasattr(self, "model"):
             self.model = VAE(self.settings)
             self.loss = torch.compile(self.model) if self.compiled else self.model
             self._places = [*self.model.decoder.parameters(), *self.model.encoder.parameters()]
-        with torch.no_grad():
-            for parameter, weight in zip(self._places, self.weights, strict=True):
-                parameter.copy_(torch.from_numpy(self._from_keras(weight, parameter.ndim)))
+        self.layout.fill(self._places, self.weights)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, eps=1e-7, fused=True)
 
     def epoch(self):
@@ -103,41 +99,9 @@ class Torch(Contender):
 
     def loss_and_gradient(self, images, noise):
         self.model.zero_grad()
-        loss = self.loss(self._from_keras_images(images), torch.from_numpy(noise))
+        loss = self.loss(self.layout.images(images), torch.from_numpy(noise))
         loss.backward()
-        pairs = zip(self._places, self.weights, strict=True)
-        return float(loss.detach()), [self._to_keras(place.grad.numpy(), weight) for place, weight in pairs]
-
-    # Keras's layouts and PyTorch's.
-
-    def _from_keras_images(self, images):
-        images = images[:, ::-1, ::-1] if self.turns else images
-        return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-
-    def _from_keras(self, weight, rank):
-        """A layer's weight in PyTorch's layout, given in Keras's."""
-        if weight.ndim == 4:  # [H, W, in, out], or [H, W, out, in] where transposed
-            return np.ascontiguousarray(weight[::-1, ::-1].transpose(3, 2, 0, 1))
-        if rank == 4:  # a dense head on each pixel, [in, 1]
-            return np.ascontiguousarray(weight.T[:, :, None, None])
-        return np.ascontiguousarray(self._turned(weight).T)
-
-    def _to_keras(self, value, weight):
-        if weight.ndim == 4:
-            return value.transpose(2, 3, 1, 0)[::-1, ::-1]
-        if value.ndim == 4:
-            return value[:, :, 0, 0].T
-        return self._turned(value.T, back=True)
-
-    def _turned(self, weight, back=False):
-        """The dense weight or bias between maps and vectors: axes (H, W, C) become (C, H, W), turned; or back."""
-        channels = self.settings["hidden"][-1]
-        flat = (self.settings["size"] // 2 ** len(self.settings["hidden"])) ** 2 * channels
-        if not self.turns or flat not in weight.shape:
-            return weight
-        axis = weight.shape.index(flat)
-        places = np.arange(flat).reshape(-1, channels)[::-1].T.ravel()  # place in PyTorch's features to place in Keras's
-        return np.take(weight, np.argsort(places) if back else places, axis)
+        return float(loss.detach()), self.layout.gradients(self._places, self.weights)
 
 
 class TorchCompiled(Torch):

@@ -53,31 +53,41 @@ class Worker:
         return {}
 
     def write_reference(self, reference):
-        """Writes our weights, a batch, its noise, and the loss and gradient that every port must reproduce."""
+        """Writes our weights, a batch, its noise, and each player's loss and gradient, which every port must reproduce."""
         import numpy as np
 
         from benchmarks.images import digits
 
         images = digits(self.settings["batch"], self.settings["size"], 2)
         noise = self.contender.noise_for(images)
-        loss, gradient = self.contender.loss_and_gradient(images)
-        arrays = {f"weight{index}": weight for index, weight in enumerate(self.contender.weights)}
-        arrays.update({f"gradient{index}": part for index, part in enumerate(gradient)})
-        np.savez(reference, images=images, noise=noise, loss=loss, count=len(gradient), **arrays)
+        weights, players = self.contender.weights, self.contender.players(images, noise=None)
+        arrays = {f"weight{index}": weight for index, weight in enumerate(weights)}
+        for player, (_, gradient) in enumerate(players):
+            arrays.update({f"gradient{player}_{index}": part for index, part in enumerate(gradient)})
+        counts = {"count": len(weights), "gradients": [len(gradient) for _, gradient in players]}
+        np.savez(reference, images=images, noise=noise, losses=[loss for loss, _ in players], **counts, **arrays)
         return {}
 
     def check(self, reference):
-        """How far this port's loss and gradient are from the reference: relative errors, and the weight with the greatest."""
+        """How far this port's losses and gradients are from the reference: relative errors, of all players the greatest.
+
+        A gradient's is relative to the largest element of its player's; "weight" says whose it is, and of which weight.
+        """
         import numpy as np
 
+        loss_errors, errors = [], {}
         with np.load(reference) as stored:
-            loss, gradient = self.contender.loss_and_gradient(stored["images"], stored["noise"])
-            wanted = [stored[f"gradient{index}"] for index in range(int(stored["count"]))]
-            loss_error = abs(loss - float(stored["loss"])) / abs(float(stored["loss"]))
-        largest = max(float(np.max(np.abs(part))) for part in wanted)
-        shapes = all(np.shape(got) == part.shape for got, part in zip(gradient, wanted, strict=True))
-        errors = [float(np.max(np.abs(got - part))) for got, part in zip(gradient, wanted, strict=True)] if shapes else [np.inf]
-        return {"loss": loss_error, "gradient": max(errors) / largest, "weight": int(np.argmax(errors))}
+            players = self.contender.players(stored["images"], stored["noise"])
+            rows = zip(players, stored["losses"], stored["gradients"], strict=True)
+            for player, ((loss, gradient), wanted_loss, count) in enumerate(rows):
+                loss_errors.append(abs(loss - wanted_loss) / abs(wanted_loss))
+                wanted = [stored[f"gradient{player}_{index}"] for index in range(count)]
+                largest = max(np.max(np.abs(part)) for part in wanted)
+                for index, (got, part) in enumerate(zip(gradient, wanted, strict=True)):
+                    same_shape = np.shape(got) == part.shape
+                    errors[player, index] = np.max(np.abs(got - part)) / largest if same_shape else np.inf
+        worst = max(errors, key=errors.get)
+        return {"loss": float(max(loss_errors)), "gradient": float(errors[worst]), "weight": list(worst)}
 
     def train(self, epochs):
         """Trains `epochs` warm epochs (and, before them, those that are cold every time): seconds of each."""

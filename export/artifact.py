@@ -58,7 +58,8 @@ class Artifact:
                     f"{file} has manifest_version {version}; this package reads up to {MANIFEST_VERSION}, and guessing at "
                     "what a newer one means could draw other images: install a newer keras_gen"
                 )
-            Signature.from_dict(manifest["signature"])
+            for record in (manifest["signature"], *manifest.get("methods", {}).values()):
+                Signature.from_dict(record)
             if not isinstance(version, int) or not set(manifest["formats"]) <= set(READERS):
                 raise ValueError(f"manifest_version {version!r}, formats {sorted(manifest['formats'])}")
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
@@ -68,6 +69,11 @@ class Artifact:
     @property
     def signature(self):
         return Signature.from_dict(self.manifest["signature"])
+
+    @property
+    def methods(self):
+        """Signatures of what is shipped beside `generate`, by name."""
+        return {name: Signature.from_dict(record) for name, record in self.manifest.get("methods", {}).items()}
 
     @property
     def formats(self):
@@ -94,8 +100,13 @@ class Artifact:
         if format not in self.formats:
             raise UnknownFormatError(f"format {format!r} is not in {self.path}, which holds {', '.join(self.formats)}")
         self.check(format)
-        generator = READERS[format](self.path / self.manifest["formats"][format]["file"])
-        self.signature.check_same(generator.signature, self.path / self.manifest["formats"][format]["file"])
+        file, methods = self.path / self.manifest["formats"][format]["file"], self.methods
+        generator = READERS[format](file, methods=list(methods))
+        self.signature.check_same(generator.signature, file)
+        for name, declared in methods.items():
+            found, run = generator.methods[name]
+            declared.check_same(found, f"{file}, {name},")
+            generator.methods[name] = (declared, run)  # which says what values are allowed
         generator.num_classes = self.manifest.get("num_classes")
         return generator
 
@@ -143,13 +154,16 @@ def file_record(path):
         return {"bytes": Path(path).stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def format_record(root, format, **details):
+def format_record(root, format, methods=(), **details):
     """What the manifest says about a format whose files were written under the folder `root`.
+
+    `methods`: names of the further signatures, which are files of their own in ONNX.
 
     The sha256 of a folder is that of the lines `<sha256>  <path>` of its files, sorted by path, as `sha256sum` prints them.
     """
     target = Path(root) / FILES[format]
-    files = [target] if target.is_file() else sorted(path for path in target.rglob("*") if path.is_file())
+    others = [onnx.beside(target, name) for name in methods] if format == "onnx" else []
+    files = [target, *others] if target.is_file() else sorted(path for path in target.rglob("*") if path.is_file())
     records = {path.relative_to(root).as_posix(): file_record(path) for path in files}
     listing = "".join(f"{record['sha256']}  {name}\n" for name, record in records.items())
     digest = hashlib.sha256(listing.encode()).hexdigest() if target.is_dir() else records[FILES[format]]["sha256"]

@@ -208,14 +208,40 @@ def _signature(manifest):
         + "\n\nAny two integers make a seed, negative ones too. Row i of every output depends on row i of the seed "
         "alone, so requests can be batched and split at will. `manifest.json` holds golden seeds with what they draw."
         + (f" `label` is the class of each image, below {manifest['num_classes']}." if "num_classes" in manifest else "")
+        + "".join(_method(name, record, manifest["formats"]) for name, record in manifest.get("methods", {}).items())
+    )
+
+
+_METHODS = {
+    "sequence": "The image on the canvas after each step; the last one is the `mean` of the same seed.",
+    "impute": "Fills in the pixels at which `mask` is 0; where it is 1 the image comes back as given. Row i of the outputs "
+    "depends on row i of the inputs alone.",
+}
+
+
+def _method(name, record, formats):
+    """What the card says of a further signature."""
+    lines = [
+        f"* {side} `{spec['name']}`: {spec['dtype']} `[{', '.join(map(str, spec['shape']))}]`"
+        + {"unit": " in [0, 1]", "binary": ", 0 or 1"}.get(spec.get("values"), "")
+        for side in ("inputs", "outputs")
+        for spec in record[side]
+    ]
+    places = ["the signature of this name in SavedModel and TFLite"] if set(formats) - {"onnx"} else []
+    places += [f"`{name}.onnx`"] if "onnx" in formats else []
+    names = ", ".join(spec["name"] for spec in record["inputs"])
+    return (
+        f"\n\nBeside it there is `{name}`: {' and '.join(places)}; `load(\".\").{name}({names})` in this project. "
+        f"{_METHODS.get(name, '')}\n\n" + "\n".join(lines)
     )
 
 
 def _limits(manifest):
+    methods = manifest.get("methods", {})
     lines = [
         f"`mean` agrees between runtimes within {manifest['tolerance']:g}, not to the last bit.",
         "Draws have the biases of the data that it was trained on, and its figures hold for the data they were measured on.",
-        "Ancestral sampling only: no conditioning on a given image, no editing.",
+        *(["Ancestral sampling only: no conditioning on a given image, no editing."] if "impute" not in methods else []),
     ]
     if manifest["sample"]["values"] == "continuous":
         lines[0] = f"Outputs agree between runtimes within {manifest['tolerance']:g}, not to the last bit."

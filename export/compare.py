@@ -15,6 +15,7 @@ import numpy as np
 
 from export import noise
 
+#: For models that do not say otherwise in `export_tolerance`: what passes through many steps has the rounding of all.
 TOLERANCE = 1e-5
 _MAX_STREAMS = 4096
 _MIN_STEP = 1e-3
@@ -114,6 +115,11 @@ def compare(seed, reference, other, kind, tolerance=TOLERANCE):
         wrong = differs & ~_allowed(seed, differs, gap, reference.get("mean"), kind, tolerance)
         differences.append(Difference(name, largest, tolerance, int(differs.sum()), int(wrong.sum()), _rows(wrong)))
     return differences
+
+
+def tolerance_of(model):
+    """How far `mean`, and continuous samples, of a model may be apart between runtimes."""
+    return getattr(model, "export_tolerance", TOLERANCE)
 
 
 def _allowed(seed, differs, gap, mean, kind, tolerance):

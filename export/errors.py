@@ -17,6 +17,10 @@ class LabelError(ExportError, ValueError):
     """A label is missing, not wanted, or not int32 `[B]` of the classes that there are."""
 
 
+class InputError(ExportError, ValueError):
+    """An input of a further signature is missing, not wanted, of another shape or type, or holds what it must not."""
+
+
 class MetadataError(ExportError, ValueError):
     """What was to be recorded in the manifest cannot be written as JSON."""
 

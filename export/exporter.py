@@ -12,8 +12,9 @@ import numpy as np
 
 from export import card, golden, noise, onnx, saved_model, staging, tflite
 from export.artifact import FILES, MANIFEST, MANIFEST_VERSION, READERS, Artifact, digest_of, format_record, to_json
-from export.compare import TOLERANCE, SampleKind, compare
+from export.compare import TOLERANCE, SampleKind, compare, tolerance_of
 from export.errors import ArtifactExistsError, ExportMismatchError, UnknownFormatError
+from export.methods import examples, methods_of
 from export.precision import full_precision
 from export.signature import Signature, example_inputs
 
@@ -37,7 +38,7 @@ def export_generator(
 
     Args:
         model: a generative model: `generate(seed)`, or `generate(seed, label)` where it has `num_classes`; `generator`,
-            `data_shape`, `get_config()`.
+            `data_shape`, `get_config()`. Further functions that it declares (see `export.methods`) are shipped beside.
         path: folder to write; its name is the artifact's unless `name` is given.
         formats: which of `"saved_model"`, `"tflite"`, `"onnx"`.
         name: name for the manifest and the card.
@@ -71,21 +72,23 @@ def export_generator(
         outputs = _draw(model, golden.CANDIDATES)
         signature = Signature.of_outputs(outputs, labelled=bool(num_classes))
         kind = SampleKind.of_draws(golden.CANDIDATES, outputs)
+        methods, tolerance = methods_of(model, golden.CANDIDATES), tolerance_of(model)
         records = {}
         for format in formats:
-            records[format] = _write_format(format, model, signature, kind, outputs, folder, quantize)
+            records[format] = _write_format(format, model, signature, methods, kind, outputs, folder, quantize, tolerance)
         manifest = {
             "manifest_version": MANIFEST_VERSION,
             "name": name or path.resolve().name,
             "family": type(model).__name__,
             "model": {"class": type(model).__name__, "data_shape": list(model.data_shape), "config": _config(model)},
             "signature": signature.to_dict(),
+            **({"methods": {name: method.signature.to_dict() for name, method in methods.items()}} if methods else {}),
             **({"num_classes": num_classes} if num_classes else {}),
             "sample": kind.to_dict(),
             "noise": noise.DESCRIPTION,
-            "tolerance": TOLERANCE,
+            "tolerance": tolerance,
             "formats": records,
-            "golden": {"description": golden.DESCRIPTION, "seeds": golden.records(outputs, kind, num_classes)},
+            "golden": {"description": golden.DESCRIPTION, "seeds": golden.records(outputs, kind, num_classes, tolerance)},
             **facts,
             "recipe_sha256": digest_of(facts["recipe"]) if recipe else None,
             "versions": _versions(),
@@ -97,27 +100,31 @@ def export_generator(
     return Artifact.read(path)
 
 
-def _write_format(format, model, signature, kind, outputs, folder, quantize):
+def _write_format(format, model, signature, methods, kind, outputs, folder, quantize, tolerance):
     """Writes one format, checks it in its own runtime, and returns its record for the manifest."""
-    file = folder / FILES[format]
-    details, tolerance = {}, TOLERANCE
+    file, details = folder / FILES[format], {}
     if format == "saved_model":
-        saved_model.write(model, signature, file)
+        saved_model.write(model, signature, file, methods=methods)
     elif format == "onnx":
-        onnx.write(model, signature, file)
-        details = {"opset": onnx.OPSET, "operators": onnx.operators(file)}
+        onnx.write(model, signature, file, methods)
+        files = [file, *(onnx.beside(file, name) for name in methods)]
+        details = {"opset": onnx.OPSET, "operators": sorted({name for each in files for name in onnx.operators(each)})}
     else:
-        tflite.write(model, signature, file, quantize)
-        details = {"signatures": list(tflite.SIGNATURES), "operators": tflite.operators(file)}
+        tflite.write(model, signature, file, quantize, methods)
+        details = {"signatures": [*tflite.SIGNATURES, *methods], "operators": tflite.operators(file)}
         if quantize:
             from export import quantization
 
             tolerance = quantization.TOLERANCES[quantize]
-    generators = [READERS[format](file)]
+    generators = [READERS[format](file, methods=list(methods))]
     signature.check_same(generators[0].signature, f"{format}: {FILES[format]}")
+    for name, method in methods.items():
+        method.signature.check_same(generators[0].methods[name][0], f"{format}: {name}")
     if format == "tflite":
-        generators.append(tflite.read(file, tflite.SINGLE))
+        generators.append(tflite.read(file, tflite.SINGLE, methods=()))
     differences = check_draws(format, generators, model, kind, tolerance)
+    if methods:
+        details["method_differences"] = check_methods(format, generators[0], methods, kind, tolerance)
     details["differences"] = [difference.to_dict() for difference in differences]
     if quantize and format == "tflite":
         drawn = generators[0].generate(*example_inputs(golden.CANDIDATES, getattr(model, "num_classes", 0)))
@@ -128,7 +135,7 @@ def _write_format(format, model, signature, kind, outputs, folder, quantize):
             "num_seeds": len(golden.CANDIDATES),
             "differences": [difference.to_dict() for difference in differences],
         }
-    return format_record(folder, format, **details)
+    return format_record(folder, format, methods, **details)
 
 
 def check_draws(format, generators, model, kind, tolerance=TOLERANCE):
@@ -157,6 +164,27 @@ def check_draws(format, generators, model, kind, tolerance=TOLERANCE):
                     f"model draws: {'; '.join(wrong)}"
                 )
     return differences
+
+
+def check_methods(format, generator, methods, kind, tolerance):
+    """Raises `ExportMismatchError` unless the further signatures of what was read back do what the model's functions do.
+
+    Returns:
+        The differences of the largest batch by name, as JSON types.
+    """
+    found = {}
+    for name, method in methods.items():
+        for rows in _BATCHES:
+            inputs = examples(method.signature, golden.CANDIDATES[:rows])
+            differences = compare(golden.CANDIDATES[:rows], method(inputs), generator.call(name, **inputs), kind, tolerance)
+            wrong = [str(difference) for difference in differences if not difference.ok]
+            if wrong:
+                raise ExportMismatchError(
+                    f"{format}: {name}, run in its own runtime with a batch of {rows}, does not give what the model gives: "
+                    f"{'; '.join(wrong)}"
+                )
+        found[name] = [difference.to_dict() for difference in differences]
+    return found
 
 
 def _draw(model, seed):

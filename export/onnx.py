@@ -1,4 +1,7 @@
-"""Writes and reads `generator.onnx`: opset 18, standard operators only, the batch axis of every input and output named."""
+"""Writes and reads `generator.onnx`: opset 18, standard operators only, the batch axis of every input and output named.
+
+A file has one graph: each further method of the model is a file of its own beside it, `sequence.onnx` say.
+"""
 
 from pathlib import Path
 
@@ -18,29 +21,40 @@ OPSET = 18  # The highest that tf2onnx writes.
 _STANDARD_DOMAINS = ("", "ai.onnx")
 
 
-def write(model, signature, path):
-    """Writes the sampler of `model` as one `.onnx` file.
+def write(model, signature, path, methods=None):
+    """Writes the sampler of `model` as one `.onnx` file, and beside it one for each method.
 
     Args:
         model: has `generate(seed)`.
         signature: the declared `Signature`.
         path: file to write.
+        methods: name to `Method`.
 
     Raises:
         OperatorError: the sampler needs an operator that ONNX does not have.
         ConversionError: the converter failed in another way.
         ArtifactWriteError: the file system refused.
     """
+    _write(saved_model.sampler(model, signature), signature, path, "generator")
+    for name, method in (methods or {}).items():
+        _write(saved_model.further(method), method.signature, beside(path, name), name)
+
+
+def beside(path, name):
+    """Where the method `name` of the generator at `path` is."""
+    return Path(path).with_name(f"{name}.onnx")
+
+
+def _write(function, signature, path, name):
     import onnx
     import tf2onnx
 
-    function = saved_model.sampler(model, signature)
     with saved_model.silent_converter():
         try:
             proto, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
         except Exception as error:  # tf2onnx raises bare Exceptions of many kinds.
             raise ConversionError(f"onnx: tf2onnx failed: {error}") from error
-    proto.graph.name = "generator"
+    proto.graph.name = name
     _check_operators(proto)
     del proto.opset_import[:]  # tf2onnx lists domains that it did not use.
     proto.opset_import.append(onnx.helper.make_opsetid("", OPSET))
@@ -100,14 +114,25 @@ def _nodes(graph):
                 yield from _nodes(body)
 
 
-def read(path):
-    """Opens an `.onnx` file in ONNX Runtime; imports no TensorFlow.
+def read(path, methods=None):
+    """Opens an `.onnx` file in ONNX Runtime, and the files of its methods; imports no TensorFlow.
+
+    Args:
+        path: the file.
+        methods: names of the further signatures to open, each a file beside it; None for none.
 
     Raises:
         ArtifactReadError: damaged, truncated, or not an ONNX file.
         SignatureError: an ONNX file of something else than a generator.
         RuntimeMissingError: `onnxruntime` is not installed.
     """
+    signature, run = _open(path)
+    signature.check_names(path)
+    return LoadedGenerator("onnx", signature, run, {name: _open(beside(path, name)) for name in methods or ()})
+
+
+def _open(path):
+    """The signature of an `.onnx` file, and the function that runs it."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -129,14 +154,13 @@ def read(path):
         return tuple(TensorSpec(argument.name, _dtype(argument.type), tuple(argument.shape[1:])) for argument in arguments)
 
     signature = Signature(specs(session.get_inputs()), specs(session.get_outputs()))
-    signature.check_names(path)
     names = [spec.name for spec in signature.outputs]
 
     def run(*inputs):
         named = {spec.name: value for spec, value in zip(signature.inputs, inputs, strict=True)}
         return dict(zip(names, session.run(names, named), strict=True))
 
-    return LoadedGenerator("onnx", signature, run)
+    return signature, run
 
 
 def _dtype(onnx_type):

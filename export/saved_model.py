@@ -20,10 +20,20 @@ FILE = "saved_model/1"
 
 def sampler(model, signature, batch=None):
     """The sampling function as a `tf.function` over the signature's inputs; `batch` is None for any number of rows."""
+    return _traceable(model.generate, signature, batch)
+
+
+def further(method):
+    """The function of a `Method` as a `tf.function`, for any number of rows."""
+    names = [spec.name for spec in method.signature.inputs]
+    return _traceable(lambda *inputs: method.function(**dict(zip(names, inputs, strict=True))), method.signature)
+
+
+def _traceable(function, signature, batch=None):
     import tensorflow as tf
 
     def sample(*inputs):
-        outputs = model.generate(*inputs)
+        outputs = function(*inputs)
         for spec in signature.outputs:
             # Static shapes survive into every format even where the model computes its shapes.
             outputs[spec.name].set_shape([batch, *spec.row_shape])
@@ -33,14 +43,15 @@ def sampler(model, signature, batch=None):
     return tf.function(sample, input_signature=inputs, autograph=False)
 
 
-def write(model, signature, path, with_single=False):
-    """Writes the sampler of `model` as a SavedModel with the signature `serving_default`.
+def write(model, signature, path, with_single=False, methods=None):
+    """Writes the sampler of `model` as a SavedModel with the signature `serving_default`, and one for each method.
 
     Args:
         model: has `generate(seed)` and `generator.variables`; only those variables are written.
         signature: the declared `Signature`.
         path: folder to write.
         with_single: also writes the signature `single` with batch 1.
+        methods: name to `Method`.
 
     Raises:
         ArtifactWriteError: the file system refused.
@@ -55,6 +66,8 @@ def write(model, signature, path, with_single=False):
             functions = {FREE_BATCH: sampler(model, signature).get_concrete_function()}
             if with_single:
                 functions[SINGLE] = sampler(model, signature, batch=1).get_concrete_function()
+            for name, method in (methods or {}).items():
+                functions[name] = further(method).get_concrete_function()
         except Exception as error:  # Whatever the model's own code raises when it is traced with a free batch.
             raise ConversionError(f"the sampler cannot be traced as a tf.function: {error}") from error
         try:
@@ -68,8 +81,12 @@ def write(model, signature, path, with_single=False):
             ) from error
 
 
-def read(path):
+def read(path, methods=None):
     """Opens a SavedModel folder in TensorFlow.
+
+    Args:
+        path: the folder.
+        methods: names of the further signatures to open; None for all that are there.
 
     Raises:
         ArtifactReadError: not a SavedModel, or one without `serving_default`.
@@ -84,22 +101,28 @@ def read(path):
     try:
         with quiet():
             loaded = tf.saved_model.load(str(path))
-        function = loaded.signatures[FREE_BATCH]
+        names = [name for name in loaded.signatures if name != FREE_BATCH] if methods is None else methods
+        functions = {name: loaded.signatures[name] for name in (FREE_BATCH, *names)}
     except Exception as error:  # TensorFlow raises a dozen types here, KeyError and protobuf's among them.
         raise ArtifactReadError(f"{path} is not a SavedModel of a generator: {first_line(error)}") from error
 
     def specs(tensors):
         return tuple(TensorSpec(name, spec.dtype.name, tuple(spec.shape[1:].as_list())) for name, spec in tensors.items())
 
-    signature = Signature(specs(function.structured_input_signature[1]), specs(function.structured_outputs))
+    def opened(function):
+        signature = Signature(specs(function.structured_input_signature[1]), specs(function.structured_outputs))
+
+        def run(*inputs, _owner=loaded):  # The variables live as long as the object that was loaded.
+            named = {spec.name: tf.constant(value) for spec, value in zip(signature.inputs, inputs, strict=True)}
+            outputs = function(**named)
+            return {spec.name: np.asarray(outputs[spec.name]) for spec in signature.outputs}
+
+        return signature, run
+
+    parts = {name: opened(function) for name, function in functions.items()}
+    signature, run = parts.pop(FREE_BATCH)
     signature.check_names(path)
-
-    def run(*inputs, _owner=loaded):  # The variables live as long as the object that was loaded.
-        named = {spec.name: tf.constant(value) for spec, value in zip(signature.inputs, inputs, strict=True)}
-        outputs = function(**named)
-        return {spec.name: np.asarray(outputs[spec.name]) for spec in signature.outputs}
-
-    return LoadedGenerator("saved_model", signature, run)
+    return LoadedGenerator("saved_model", signature, run, parts)
 
 
 @contextlib.contextmanager

@@ -4,14 +4,17 @@ Imports no TensorFlow: a reader of an artifact needs this file too.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
-from export.errors import LabelError, RunFailedError, SeedError, SignatureError
+from export.errors import InputError, LabelError, RunFailedError, SeedError, SignatureError
 
 BATCH_AXIS = "batch"
 FREE_BATCH = "serving_default"
 SINGLE = "single"
+# The order of inputs and outputs everywhere, whatever order a runtime lists them in; others follow by name.
+_ORDER = ("image", "mask", "seed", "label", "sample", "mean")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +25,13 @@ class TensorSpec:
         name: its name, in every format.
         dtype: numpy's name of its type.
         row_shape: its shape without the leading batch axis.
+        values: of an input, what it may hold: "unit" for [0, 1], "binary" for 0 and 1. A file does not tell.
     """
 
     name: str
     dtype: str
     row_shape: tuple[int, ...]
+    values: str = dataclasses.field(default="", compare=False)
 
     def __str__(self):
         return f"{self.name} {self.dtype} {[BATCH_AXIS, *self.row_shape]}"
@@ -49,9 +54,11 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
 
     def __post_init__(self):
-        # One order everywhere, whatever order a runtime lists them in.
-        object.__setattr__(self, "inputs", tuple(sorted(self.inputs, key=lambda spec: spec.name != SEED.name)))
-        object.__setattr__(self, "outputs", tuple(sorted(self.outputs, key=lambda spec: spec.name != "sample")))
+        def place(spec):
+            return (_ORDER.index(spec.name) if spec.name in _ORDER else len(_ORDER), spec.name)
+
+        object.__setattr__(self, "inputs", tuple(sorted(self.inputs, key=place)))
+        object.__setattr__(self, "outputs", tuple(sorted(self.outputs, key=place)))
 
     @classmethod
     def of_outputs(cls, outputs, labelled=False):
@@ -66,7 +73,10 @@ class Signature:
         """Reads what `to_dict` wrote."""
         return cls(
             *(
-                tuple(TensorSpec(spec["name"], spec["dtype"], tuple(spec["shape"][1:])) for spec in record[side])
+                tuple(
+                    TensorSpec(spec["name"], spec["dtype"], tuple(spec["shape"][1:]), spec.get("values", ""))
+                    for spec in record[side]
+                )
                 for side in ("inputs", "outputs")
             )
         )
@@ -75,7 +85,13 @@ class Signature:
         """The signature as JSON types, the batch axis by its name."""
         return {
             side: [
-                {"name": spec.name, "dtype": spec.dtype, "shape": [BATCH_AXIS, *spec.row_shape]} for spec in getattr(self, side)
+                {
+                    "name": spec.name,
+                    "dtype": spec.dtype,
+                    "shape": [BATCH_AXIS, *spec.row_shape],
+                    **({"values": spec.values} if spec.values else {}),
+                }
+                for spec in getattr(self, side)
             ]
             for side in ("inputs", "outputs")
         }
@@ -127,18 +143,37 @@ def check_seed(seed):
     return np.ascontiguousarray(array, np.int32)
 
 
+def check_input(spec, value, rows):
+    """Returns `value` as the array `[rows, *spec.row_shape]` that a signature takes; an `InputError` where it is none."""
+    if spec.name == SEED.name:
+        return check_seed(value)
+    array = np.asarray(value)
+    rule = f"{spec.name} is {spec.dtype} {[rows, *spec.row_shape]}: a row for each row of seed"
+    if array.shape != (rows, *spec.row_shape) or not np.can_cast(array.dtype, spec.dtype, "same_kind"):
+        raise InputError(f"{spec.name} has shape {list(array.shape)} and dtype {array.dtype}, but {rule}")
+    if spec.values == "binary" and not np.all((array == 0) | (array == 1)):
+        raise InputError(f"{spec.name} holds values besides 0 and 1, which are all that are allowed")
+    if spec.values == "unit" and not np.all((array >= 0) & (array <= 1)):  # NaN is neither
+        raise InputError(f"{spec.name} holds values that are no numbers in [0, 1], which are all that are allowed")
+    return np.ascontiguousarray(array, spec.dtype)
+
+
 class LoadedGenerator:
     """A generator read from a file, run by that file's own runtime.
 
+    What it ships beside `generate` is called by name: `generator.sequence(seed)`, `generator.impute(image, mask, seed)`.
+
     Attributes:
         signature: its `Signature`.
+        methods: further signatures, name to (`Signature`, function that runs it).
         format: `"saved_model"`, `"tflite"` or `"onnx"`.
         num_classes: how many values a label may take, where the signature has one; None where only the file was there to tell.
     """
 
-    def __init__(self, format, signature, run):
+    def __init__(self, format, signature, run, methods=None):
         self.format = format
         self.signature = signature
+        self.methods = dict(methods or {})
         self.num_classes = None
         self._run = run
 
@@ -168,6 +203,45 @@ class LoadedGenerator:
         except Exception as error:  # Each runtime has error types of its own.
             raise RunFailedError(f"{self.format}: the runtime failed to draw {len(seed)} images: {error}") from error
 
+    def call(self, name, *inputs, **named):
+        """Runs the further signature `name`; row i of what it returns depends on row i of its inputs alone.
+
+        Args:
+            name: one of `methods`.
+            inputs, named: arrays `[B, ...]`, in the order of the signature's inputs or by their names.
+
+        Returns:
+            Dict of arrays `[B, ...]`.
+
+        Raises:
+            SignatureError: there is no such signature.
+            InputError, SeedError: an input is missing, not wanted, of another shape or type, or holds what it must not.
+            RunFailedError: the runtime gave up.
+        """
+        if name not in self.methods:
+            raise SignatureError(
+                f"this generator has no signature {name!r}; beside generate it has {', '.join(self.methods) or 'none'}"
+            )
+        signature, run = self.methods[name]
+        names = [spec.name for spec in signature.inputs]
+        given = {**dict(zip(names, inputs, strict=False)), **named}
+        if len(inputs) + len(named) != len(names) or set(given) != set(names):
+            got = ", ".join([*(f"{len(inputs)} by position",) * bool(inputs), *named]) or "nothing"
+            raise InputError(f"{name} takes {', '.join(map(str, signature.inputs))}; given was {got}")
+        rows = len(check_seed(given[SEED.name])) if SEED.name in given else len(np.asarray(given[names[0]]))
+        checked = [check_input(spec, given[spec.name], rows) for spec in signature.inputs]
+        if rows == 0:
+            return {spec.name: np.zeros((0, *spec.row_shape), spec.dtype) for spec in signature.outputs}
+        try:
+            return run(*checked)
+        except Exception as error:  # Each runtime has error types of its own.
+            raise RunFailedError(f"{self.format}: the runtime failed to run {name} on {rows} rows: {error}") from error
+
+    def __getattr__(self, name):
+        if name in self.__dict__.get("methods", ()):
+            return functools.partial(self.call, name)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
     def _check_label(self, label, rows):
         takes_one = len(self.signature.inputs) > 1
         if label is None or not takes_one:
@@ -184,4 +258,5 @@ class LoadedGenerator:
         return np.ascontiguousarray(array, np.int32)
 
     def __repr__(self):
-        return f"LoadedGenerator({self.format}: {self.signature})"
+        further = "".join(f"; {name}: {signature}" for name, (signature, _) in self.methods.items())
+        return f"LoadedGenerator({self.format}: {self.signature}{further})"

@@ -1,4 +1,7 @@
-"""Writes and reads `generator.tflite`: signatures `serving_default` (free batch) and `single` (batch 1), builtins only."""
+"""Writes and reads `generator.tflite`, builtin operators only.
+
+Signatures: `serving_default` (free batch), `single` (batch 1), and one for each further method of the model (free batch).
+"""
 
 import re
 import tempfile
@@ -22,7 +25,7 @@ _IDENTIFIER = b"TFL3"
 _CUSTOM = 32  # BuiltinOperator.CUSTOM of the TFLite schema.
 
 
-def write(model, signature, path, quantize=None):
+def write(model, signature, path, quantize=None, methods=None):
     """Writes the sampler of `model` as one `.tflite` file.
 
     Args:
@@ -30,6 +33,7 @@ def write(model, signature, path, quantize=None):
         signature: the declared `Signature`.
         path: file to write.
         quantize: None, or a scheme of `export.quantization`.
+        methods: name to `Method`.
 
     Raises:
         OperatorError: the sampler needs an operator that LiteRT does not have built in.
@@ -40,8 +44,9 @@ def write(model, signature, path, quantize=None):
 
     path = Path(path)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tflite-") as scratch:
-        saved_model.write(model, signature, scratch, with_single=True)
-        converter = tf.lite.TFLiteConverter.from_saved_model(scratch, signature_keys=list(SIGNATURES))
+        saved_model.write(model, signature, scratch, with_single=True, methods=methods)
+        keys = [*SIGNATURES, *(methods or {})]
+        converter = tf.lite.TFLiteConverter.from_saved_model(scratch, signature_keys=keys)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         try:
             with saved_model.silent_converter():
@@ -85,12 +90,13 @@ def operators(path):
     return sorted({names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes})
 
 
-def read(path, signature_key=FREE_BATCH):
+def read(path, signature_key=FREE_BATCH, methods=None):
     """Opens a `.tflite` file in LiteRT; imports no TensorFlow.
 
     Args:
         path: the file.
-        signature_key: which of its signatures to run.
+        signature_key: which of its signatures is to draw.
+        methods: names of the further signatures to open; None for all that are there.
 
     Raises:
         ArtifactReadError: damaged, truncated, or not a TFLite file.
@@ -107,11 +113,13 @@ def read(path, signature_key=FREE_BATCH):
     try:
         interpreter = Interpreter(model_content=content)
         keys = list(interpreter.get_signature_list())
-        runner = interpreter.get_signature_runner(signature_key) if signature_key in keys else None
+        names = [key for key in keys if key not in SIGNATURES] if methods is None else methods
+        missing = [name for name in (signature_key, *names) if name not in keys]
+        runners = {} if missing else {name: interpreter.get_signature_runner(name) for name in (signature_key, *names)}
     except (ValueError, RuntimeError) as error:
         raise ArtifactReadError(f"{path} is damaged or truncated ({len(content)} bytes): {error}") from error
-    if runner is None:
-        raise SignatureError(f"{path} has the signatures {keys}; a generator has {FREE_BATCH!r}")
+    if missing:
+        raise SignatureError(f"{path} has the signatures {keys}; a generator has {FREE_BATCH!r}, and this one {missing}")
 
     def specs(details):
         return tuple(
@@ -119,13 +127,19 @@ def read(path, signature_key=FREE_BATCH):
             for name, detail in details.items()
         )
 
-    signature = Signature(specs(runner.get_input_details()), specs(runner.get_output_details()))
-    signature.check_names(path)
     lock = threading.Lock()  # An interpreter runs one call at a time.
 
-    def run(*inputs):
-        with lock:
-            outputs = runner(**{spec.name: value for spec, value in zip(signature.inputs, inputs, strict=True)})
-        return {spec.name: outputs[spec.name] for spec in signature.outputs}
+    def opened(runner):
+        signature = Signature(specs(runner.get_input_details()), specs(runner.get_output_details()))
 
-    return LoadedGenerator("tflite", signature, run)
+        def run(*inputs):
+            with lock:
+                outputs = runner(**{spec.name: value for spec, value in zip(signature.inputs, inputs, strict=True)})
+            return {spec.name: outputs[spec.name] for spec in signature.outputs}
+
+        return signature, run
+
+    parts = {name: opened(runner) for name, runner in runners.items()}
+    signature, run = parts.pop(signature_key)
+    signature.check_names(path)
+    return LoadedGenerator("tflite", signature, run, parts)

@@ -7,8 +7,9 @@ import numpy as np
 
 from export import golden
 from export.artifact import Artifact
-from export.compare import TOLERANCE, Difference, SampleKind, compare
+from export.compare import Difference, SampleKind, compare
 from export.errors import ArtifactNotFoundError, ArtifactReadError, DigestMismatchError, RunFailedError, SignatureError
+from export.methods import examples
 from export.signature import example_inputs
 
 _CHUNK = 64
@@ -74,7 +75,8 @@ def verify(path, num_seeds=256):
 
     For every format: the digests of its files; its golden seeds; a row drawn alone against the same row in a batch of 64. For
     every pair of formats, over `num_seeds` random 64-bit seeds, the same ones in each call: the largest difference of each
-    output and the number of differing pixels, held to the rule of `export.compare`. Where a model has *binary latents*, about
+    output and the number of differing pixels, held to the rule of `export.compare`. The same of further signatures, over one
+    batch of at most 64 seeds. Where a model has *binary latents*, about
     one seed in 1e6 / (number of latents) has a latent at its threshold and may draw another image in another runtime.
 
     A difference is reported, not raised. A file that is missing or altered is reported and not run.
@@ -97,6 +99,9 @@ def verify(path, num_seeds=256):
     limits = np.iinfo(np.int32)
     seeds = np.random.default_rng(0).integers(limits.min, limits.max, (num_seeds, 2), np.int32, endpoint=True)
     checks, draws, tolerances = [], {}, {}
+    rounding = artifact.manifest["tolerance"]
+    further = {name: examples(signature, seeds[:_CHUNK]) for name, signature in artifact.methods.items()}
+    ran = {name: {} for name in further}
     for format in artifact.formats:
         generator, check = _open(artifact, format)
         checks.append(check)
@@ -105,14 +110,22 @@ def verify(path, num_seeds=256):
         tolerances[format] = _tolerance(artifact, format)
         try:
             drawn = _draw(generator, seeds)
-            checks.append(_check_rows(generator, seeds, drawn, kind))
-            checks.append(_check_golden(generator, artifact.manifest["golden"]["seeds"], kind, tolerances[format]))
+            checks.append(_check_rows(generator, seeds, drawn, kind, rounding))
+            exact = tolerances[format] == rounding
+            checks.append(_check_golden(generator, artifact.manifest["golden"]["seeds"], kind, tolerances[format], exact))
             draws[format] = drawn
+            for name, inputs in further.items():
+                ran[name][format] = generator.call(name, **inputs)
+                checks.append(_check_rows_of_method(generator, name, inputs, ran[name][format], seeds, kind, rounding))
         except RunFailedError as error:
             checks.append(Check("runs", format, False, str(error)))
     for first, second in itertools.combinations(draws, 2):
         tolerance = max(tolerances[first], tolerances[second])
         checks.append(_compared("formats agree", f"{first}, {second}", seeds, draws[first], draws[second], kind, tolerance))
+        for name, outputs in ran.items():
+            if first in outputs and second in outputs:
+                pair = (outputs[first], outputs[second])
+                checks.append(_compared(f"{name}: formats agree", f"{first}, {second}", seeds[:_CHUNK], *pair, kind, tolerance))
     return Report(str(artifact.path), num_seeds, tuple(checks))
 
 
@@ -127,7 +140,7 @@ def _open(artifact, format):
 
 def _tolerance(artifact, format):
     quantization = artifact.manifest["formats"][format].get("quantization")
-    return quantization["tolerance"] if quantization else TOLERANCE
+    return quantization["tolerance"] if quantization else artifact.manifest["tolerance"]
 
 
 def _draw(generator, seeds):
@@ -136,7 +149,7 @@ def _draw(generator, seeds):
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
-def _check_rows(generator, seeds, drawn, kind):
+def _check_rows(generator, seeds, drawn, kind, tolerance):
     batch = np.resize(seeds, (_CHUNK, 2))
     inputs = example_inputs(batch, generator.num_classes)
     together = drawn if len(seeds) >= _CHUNK else generator.generate(*inputs)
@@ -145,15 +158,25 @@ def _check_rows(generator, seeds, drawn, kind):
     alone = {name: np.concatenate([one[name] for one in alone]) for name in alone[0]}
     together = {name: value[list(rows)] for name, value in together.items()}
     name = f"a row alone, in a batch of {_CHUNK}"
-    return _compared(name, generator.format, batch[list(rows)], together, alone, kind, TOLERANCE)
+    return _compared(name, generator.format, batch[list(rows)], together, alone, kind, tolerance)
 
 
-def _check_golden(generator, records, kind, tolerance):
+def _check_rows_of_method(generator, name, inputs, together, seeds, kind, tolerance):
+    count = len(next(iter(inputs.values())))
+    rows = sorted({0, count // 2, count - 1})
+    alone = [generator.call(name, **{key: value[row : row + 1] for key, value in inputs.items()}) for row in rows]
+    alone = {key: np.concatenate([one[key] for one in alone]) for key in alone[0]}
+    together = {key: value[rows] for key, value in together.items()}
+    title = f"{name}: a row alone, in a batch of {count}"
+    return _compared(title, generator.format, seeds[rows], together, alone, kind, tolerance)
+
+
+def _check_golden(generator, records, kind, tolerance, exact):
     wrong = []
     for record in records:
         label = [np.array([record["label"]])] if "label" in record else []
         drawn = generator.generate(np.array([record["seed"]]), *label)
-        wrong += [f"seed {record['seed']}: {problem}" for problem in golden.problems(record, drawn, kind, tolerance)]
+        wrong += [f"seed {record['seed']}: {problem}" for problem in golden.problems(record, drawn, kind, tolerance, exact)]
     return Check(
         "golden seeds", generator.format, not wrong, "; ".join(wrong) or f"{len(records)} of {len(records)} as recorded"
     )

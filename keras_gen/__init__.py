@@ -8,7 +8,9 @@ from keras_gen.helmholtz.belief_network import SigmoidBeliefNetwork
 from keras_gen.helmholtz.machine import HelmholtzMachine
 from keras_gen.helmholtz.structured import StructuredPredictor
 from keras_gen.helmholtz.vae import VAE
+from keras_gen.sequential.decision import SequentialGenerator, SequentialImputer
 from keras_gen.sequential.draw import DRAW
+from keras_gen.sequential.glimpse import RecurrentAttentionClassifier
 
 __version__ = "0.1.0"
 
@@ -20,6 +22,9 @@ __all__ = [
     "AdversarialAutoencoder",
     "Game",
     "HelmholtzMachine",
+    "RecurrentAttentionClassifier",
+    "SequentialGenerator",
+    "SequentialImputer",
     "SigmoidBeliefNetwork",
     "StructuredPredictor",
     "callbacks",

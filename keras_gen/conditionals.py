@@ -201,6 +201,22 @@ class Bernoulli(Conditional):
 
 
 @keras.saving.register_keras_serializable("keras_gen")
+class CrossEntropy(Conditional):
+    """Grey elements x scored by Bernoulli's formula, x log p + (1 - x) log(1 - p); a draw is the mean p.
+
+    No likelihood: over all grey values it does not integrate to 1, and its best value is not 0. For protocols that use it.
+    """
+
+    has_mean_field = True
+
+    def distribution(self, logits):
+        return self._event(distributions.Bernoulli(logits=logits, dtype=tf.float32))
+
+    def draw(self, distribution, noise):
+        return distribution.mean()
+
+
+@keras.saving.register_keras_serializable("keras_gen")
 class Categorical(Conditional):
     """Independent variables with some categories each, as one-hot vectors along the last axis.
 

@@ -1,4 +1,4 @@
-"""GenerativeModel: the one place that touches Keras's training machinery."""
+"""TrainableModel: the one place that touches Keras's training machinery; and GenerativeModel, which draws images besides."""
 
 import random
 
@@ -19,10 +19,10 @@ _INT32 = np.iinfo(np.int32)
 _TRAIN, _TEST, _ORDER = 0, 1, 2
 
 
-class GenerativeModel(DeviceLoop, keras.Model):
-    """A trainable generator of images, used like any Keras model: compile, fit, evaluate, save; and `generate`, `sample`.
+class TrainableModel(DeviceLoop, keras.Model):
+    """A model of images, used like any Keras model: compile, fit, evaluate, save.
 
-    A subclass builds all its weights in its constructor, sets `generator`, and says in `step` what is minimised.
+    A subclass builds all its weights in its constructor, and says in `step` what is minimised.
 
     Args:
         data_shape: (H, W, C).
@@ -31,11 +31,14 @@ class GenerativeModel(DeviceLoop, keras.Model):
             model saved and loaded continues the same noise.
     """
 
-    generator = None
     #: The Keras layer with what the objective learns beside the model (baselines, say), or None.
     companion = None
     #: Whether a step that has no convolutions is faster on a CPU if XLA compiles it.
     prefers_xla_on_cpu = True
+    #: How many values a label may take; 0 where labels are of no use to the model.
+    label_count = 0
+    #: Whether every image must have a label; where not, -1 stands for none.
+    needs_labels = False
 
     def __init__(self, data_shape, seed=None, **kwargs):
         super().__init__(**kwargs)
@@ -66,10 +69,37 @@ class GenerativeModel(DeviceLoop, keras.Model):
         images_module.check_values(values, source)
 
     def admit_labels(self, labels, source):
-        """Checks the labels `[N]` beside the images, None where there are none; a model without labels takes any."""
+        """Checks the labels `[N]` beside the images, None where there are none; a model without labels takes any.
 
-    def step(self, x, seed):
-        """The `Estimate` for a batch `x` `[B, H, W, C]`, its noise a function of `seed`, int32 `[2]`."""
+        Raises:
+            ValueError: labels that are missing, no integers, of another shape or out of range; it names `source`.
+        """
+        if not self.label_count:
+            return
+        least = 0 if self.needs_labels else -1
+        rule = f"labels are integers from {least} to {self.label_count - 1}, one for each image"
+        if labels is None:
+            if self.needs_labels:
+                raise ValueError(f"{source} are missing: this model needs them, {rule}; fit(images, labels).")
+            return
+        labels = np.asarray(labels)
+        if labels.ndim not in (1, 2) or (labels.ndim == 2 and labels.shape[1] != 1):
+            raise ValueError(f"{source} have shape {labels.shape}; {rule}, of shape (N,): numbers, not one-hot vectors.")
+        if labels.dtype.kind not in "iu" and not np.all(labels == np.floor(labels)):
+            raise ValueError(f"{source} have dtype {labels.dtype} and values that are no integers; {rule}.")
+        if labels.size and (labels.min() < least or labels.max() >= self.label_count):
+            raise ValueError(f"{source} run from {labels.min()} to {labels.max()}; {rule}.")
+
+    @property
+    def given_shape(self):
+        """The shape of one datum as objectives are given it."""
+        return self.data_shape
+
+    def step(self, x, seed, label=None):
+        """The `Estimate` for a batch `x` `[B, H, W, C]`, its noise a function of `seed`, int32 `[2]`.
+
+        `label`, `[B]` as given to `fit`, is passed to models with a `label_count` alone.
+        """
         raise NotImplementedError
 
     def default_objective(self):
@@ -90,35 +120,7 @@ class GenerativeModel(DeviceLoop, keras.Model):
 
     def update_step_metrics(self, estimate):
         """Updates `step_metrics` from a step's estimate."""
-
-    # Drawing images.
-
-    def generate(self, seed):
-        """Draws one image for each row of seed, the same in every runtime and in every batch.
-
-        Args:
-            seed: int32 `[B, 2]`.
-
-        Returns:
-            dict of float32 tensors `[B, H, W, C]` in [0, 1]: `sample`, one draw from the model, and `mean`, the mean of the
-            last conditional, where that is a distribution.
-
-        Raises:
-            ValueError: seeds of another shape or dtype.
-        """
-        return self.generator.generate(CounterNoise(check_seed(seed)))
-
-    def sample(self, num, seed=0, **condition):
-        """Draws `num` images, the `sample` of seed rows (seed, 0) ... (seed, num - 1), float32 `[num, H, W, C]`.
-
-        `condition`: what `generate` takes besides, a row for each image.
-        """
-        if num < 1:
-            raise ValueError(f"num={num}: the number of images to draw must be at least 1.")
-        if not _INT32.min <= seed <= _INT32.max:
-            raise ValueError(f"seed={seed}: a seed is a 32-bit integer, from {_INT32.min} to {_INT32.max}.")
-        rows = np.stack([np.full(num, seed), np.arange(num)], axis=1).astype(np.int32)
-        return self.generate(rows, **condition)["sample"]
+        return None  # a body for autograph, which cannot transform a docstring alone
 
     # Training.
 
@@ -238,11 +240,11 @@ class GenerativeModel(DeviceLoop, keras.Model):
 
     def train_step(self, data):
         """One step of gradient descent on the mean of the objective's loss over the batch, all replicas together."""
-        x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         seed = self._next_seed()
 
         def minimised():
-            estimate = self.step(x, seed)
+            estimate = self.step(x, seed, **self._given(y))
             loss = batch_mean(estimate.loss, sample_weight)
             if self.losses:
                 loss += tf.add_n([tf.cast(penalty, loss.dtype) for penalty in self.losses])
@@ -271,10 +273,13 @@ class GenerativeModel(DeviceLoop, keras.Model):
 
         The loss is minus the bound, also where training eases it.
         """
-        x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         seen = tf.cast(self._loss_tracker.count.value, tf.int32)
-        estimate = self.step(x, fold_in(self._key(_TEST), seen))
+        estimate = self.step(x, fold_in(self._key(_TEST), seen), **self._given(y))
         return self._report(batch_mean(-estimate.figures["bound"], sample_weight), estimate, sample_weight)
+
+    def _given(self, label):
+        return {"label": label} if self.label_count else {}
 
     def _report(self, loss, estimate, sample_weight):
         self._loss_tracker.update_state(loss, sample_weight=tf.shape(estimate.loss)[0])
@@ -295,6 +300,39 @@ class GenerativeModel(DeviceLoop, keras.Model):
 
     def get_config(self):
         return {**super().get_config(), "data_shape": self.data_shape, "seed": self.seed}
+
+
+class GenerativeModel(TrainableModel):
+    """A trainable generator of images: a `TrainableModel` with `generate` and `sample`. A subclass sets `generator`."""
+
+    generator = None
+
+    def generate(self, seed):
+        """Draws one image for each row of seed, the same in every runtime and in every batch.
+
+        Args:
+            seed: int32 `[B, 2]`.
+
+        Returns:
+            dict of float32 tensors `[B, H, W, C]` in [0, 1]: `sample`, one draw from the model, and `mean`, the mean of the
+            last conditional, where that is a distribution.
+
+        Raises:
+            ValueError: seeds of another shape or dtype.
+        """
+        return self.generator.generate(CounterNoise(check_seed(seed)))
+
+    def sample(self, num, seed=0, **condition):
+        """Draws `num` images, the `sample` of seed rows (seed, 0) ... (seed, num - 1), float32 `[num, H, W, C]`.
+
+        `condition`: what `generate` takes besides, a row for each image.
+        """
+        if num < 1:
+            raise ValueError(f"num={num}: the number of images to draw must be at least 1.")
+        if not _INT32.min <= seed <= _INT32.max:
+            raise ValueError(f"seed={seed}: a seed is a 32-bit integer, from {_INT32.min} to {_INT32.max}.")
+        rows = np.stack([np.full(num, seed), np.arange(num)], axis=1).astype(np.int32)
+        return self.generate(rows, **condition)["sample"]
 
 
 def batch_mean(loss, sample_weight):

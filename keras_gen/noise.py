@@ -32,6 +32,7 @@ def _rotate_left(x, bits):
     return tf.bitwise.bitwise_xor(x * _word(1 << bits), tf.bitwise.right_shift(x, _word(32 - bits)))
 
 
+@tf.autograph.experimental.do_not_convert  # there is nothing to convert, and a third of the time of tracing a step is saved
 def threefry_2x32(key, counter):
     """The Threefry-2x32 block cipher with 20 rounds.
 

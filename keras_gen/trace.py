@@ -74,12 +74,12 @@ class Action(NamedTuple):
     Attributes:
         log_pi: log-probability of the draws, `[S, K, B]`.
         seen: what a baseline may see: what was known before the draw, `[S, K, B, *event]`.
-        log_weight: the terms of the trace's log weight that each draw has a part in, `[S, K, B]`.
+        signal: what each draw has earned, `[S, K, B]`: the terms of the trace's log weight that it has a part in, or a reward.
     """
 
     log_pi: Any
     seen: Any
-    log_weight: Any
+    signal: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Trace:
     """Latents drawn from q for a batch of images, scored under p and q. K samples a datum, B data, everything in nats.
 
     Attributes:
-        groups: `LatentGroup`s from the data upward.
+        groups: `LatentGroup`s from the data upward; none where all that is drawn are actions.
         log_likelihood: log p(x given the latents), `[K, B]`: the reconstruction.
         actions: `Action`s, in models that choose as they go.
     """
@@ -99,17 +99,22 @@ class Trace:
     @functools.cached_property
     def log_p_joint(self):
         """log p(x, z), `[K, B]`."""
-        return self.log_likelihood + tf.add_n([group.log_p for group in self.groups])
+        return sum((group.log_p for group in self.groups), self.log_likelihood)
 
     @functools.cached_property
     def log_q_posterior(self):
         """log q(z given x), `[K, B]`."""
-        return tf.add_n([group.log_q for group in self.groups])
+        return sum((group.log_q for group in self.groups), tf.zeros_like(self.log_likelihood))
 
     @functools.cached_property
     def log_weight(self):
         """log p(x, z) - log q(z given x), `[K, B]`: the log importance weights."""
-        return self.log_likelihood + tf.add_n([group.log_ratio for group in self.groups])
+        return sum((group.log_ratio for group in self.groups), self.log_likelihood)
+
+    @property
+    def signal(self):
+        """What all draws have earned together, `[K, B]`."""
+        return self.log_weight
 
     @functools.cached_property
     def log_direct(self):
@@ -117,7 +122,8 @@ class Trace:
 
         For draws with a gradient minus the KL of their group; for others log p, since the gradient of log q has the mean 0.
         """
-        return self.log_likelihood + tf.add_n([-group.kl() if group.pathwise else group.log_p for group in self.groups])
+        parts = [-group.kl() if group.pathwise else group.log_p for group in self.groups]
+        return sum(parts, self.log_likelihood)
 
     @functools.cached_property
     def log_q_chosen(self):
@@ -135,7 +141,7 @@ class Trace:
         """
         children = [self.log_likelihood, *(group.log_p for group in self.groups[:-1])]
         ratios = [group.log_ratio for group in self.groups]
-        return [child + tf.add_n(ratios[index:]) for index, child in enumerate(children)]
+        return [child + tf.add_n(ratios[index:]) for index, child in enumerate(children[: len(ratios)])]
 
 
 class SequentialTrace(Trace):

@@ -3,6 +3,9 @@
 import numpy as np
 
 import keras_gen as kg
+from keras_gen.adversarial.game import AdversarialModel
+from keras_gen.helmholtz.likelihood import LikelihoodModel
+from keras_gen.model import GenerativeModel
 
 SHAPE = (8, 8, 1)
 
@@ -87,6 +90,26 @@ MODELS = {
     "draw_smallest": lambda **kwargs: kg.DRAW(
         (3, 3, 1), steps=1, units=4, latent_dim=1, attention="soft", read_size=2, write_size=2, **kwargs
     ),
+    "sequential_generator": lambda **kwargs: kg.SequentialGenerator(SHAPE, steps=3, units=12, latent_dim=3, **kwargs),
+    "sequential_generator_jump": lambda **kwargs: kg.SequentialGenerator(
+        (7, 6, 1), steps=2, units=10, latent_dim=3, canvas="jump", likelihood="gaussian", **kwargs
+    ),
+    "sequential_generator_feed_forward": lambda **kwargs: kg.SequentialGenerator(
+        (5, 4, 3), steps=2, units=10, latent_dim=3, network="feed_forward", likelihood="discretized_logistic", **kwargs
+    ),
+    "sequential_imputer": lambda **kwargs: kg.SequentialImputer(
+        SHAPE, steps=2, units=12, latent_dim=3, drop_rate=0.5, **kwargs
+    ),
+    "sequential_imputer_lstm": lambda **kwargs: kg.SequentialImputer(
+        (7, 6, 3), steps=3, units=10, latent_dim=3, network="lstm", canvas="jump", mask="mar",
+        likelihood="cross_entropy", **kwargs
+    ),
+    "recurrent_attention": lambda **kwargs: kg.RecurrentAttentionClassifier(
+        (9, 7, 3), num_classes=3, glimpses=3, glimpse_size=3, glimpse_scales=2, units=12, sensor_units=8, **kwargs
+    ),
+    "recurrent_attention_random": lambda **kwargs: kg.RecurrentAttentionClassifier(
+        (3, 3, 1), num_classes=2, glimpses=2, units=8, sensor_units=6, random_glimpses=True, **kwargs
+    ),
     "structured_predictor": lambda **kwargs: kg.StructuredPredictor((7, 6, 1), units=(8, 64), **kwargs),
 }
 
@@ -99,15 +122,29 @@ def images_for(model, count=32, seed=0):
 
 
 def has_likelihood(model):
-    """Whether the model scores images; the others are trained against a critic."""
-    return hasattr(model, "trace")
+    """Whether the model scores images."""
+    return isinstance(model, LikelihoodModel)
+
+
+def draws_images(model):
+    """Whether the model is a generator; a classifier is none."""
+    return isinstance(model, GenerativeModel)
+
+
+def plays_game(model):
+    """Whether the model is trained against a critic."""
+    return isinstance(model, AdversarialModel)
 
 
 def data_for(model, count=32, seed=0):
     """What `fit` takes: `(images,)`, or `(images, labels)` for a model that uses labels."""
-    images, labels = images_for(model, count, seed), np.arange(count, dtype=np.int32)
-    classes = getattr(model, "label_count", 0)
-    return (images, labels % classes) if classes else (images,)
+    images, classes = images_for(model, count, seed), model.label_count
+    if not classes:
+        return (images,)
+    labels = np.arange(count, dtype=np.int32) % classes
+    if not draws_images(model):  # so that there is something to learn: the brightness is the class
+        images = images * ((1 + labels) / classes).astype(np.float32)[:, None, None, None]
+    return images, labels
 
 
 def generated(model, seeds):

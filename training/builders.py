@@ -69,6 +69,45 @@ def adversarial_autoencoder(settings, data_shape, seed, total_steps):
     return _compiled_game(model, settings, total_steps)
 
 
+def draw(settings, data_shape, seed, total_steps):
+    """A compiled `kg.DRAW`; arguments as `vae`."""
+    attention = None if settings["attention"] == "none" else settings["attention"]
+    sizes = {name: settings[name] for name in ("read_size", "write_size")} if attention else {}
+    model = kg.DRAW(data_shape, attention=attention, seed=seed, **sizes, **_of(settings, *_CANVAS))
+    return _compiled(model, settings, total_steps)
+
+
+def sequential_generator(settings, data_shape, seed, total_steps):
+    """A compiled `kg.SequentialGenerator`; arguments as `vae`."""
+    model = kg.SequentialGenerator(data_shape, seed=seed, **_of(settings, *_CANVAS, "network", "canvas"))
+    return _compiled(model, settings, total_steps)
+
+
+def sequential_imputer(settings, data_shape, seed, total_steps):
+    """A compiled `kg.SequentialImputer`; arguments as `vae`."""
+    own = _of(settings, *_CANVAS, "network", "canvas", "mask", "drop_rate")
+    size = settings["square_size"] if settings["mask"] == "mar" else None
+    model = kg.SequentialImputer(data_shape, square_size=size, seed=seed, **own)
+    return _compiled(model, settings, total_steps)
+
+
+def recurrent_attention(settings, data_shape, seed, total_steps):
+    """A compiled `kg.RecurrentAttentionClassifier`; arguments as `vae`."""
+    random_glimpses = settings["places"] == "random"
+    own = _of(settings, "num_classes", "glimpses", "glimpse_size", "glimpse_scales", "location_std", "units", "sensor_units")
+    model = kg.RecurrentAttentionClassifier(data_shape, random_glimpses=random_glimpses, seed=seed, **own)
+    # At random places nothing is left to likelihood ratios.
+    objective = "elbo" if random_glimpses else settings["objective"]
+    return _compiled(model, {**settings, "objective": objective}, total_steps)
+
+
+_CANVAS = ("steps", "units", "latent_dim", "likelihood", "levels", "binarization")
+
+
+def _of(settings, *names):
+    return {name: settings[name] for name in names}
+
+
 def _compiled_game(model, settings, total_steps):
     names = ("loss", "critic_steps", "gradient_penalty")
     game = kg.Game(schedule=settings["turns"], **{name: settings[name] for name in names})
@@ -101,7 +140,9 @@ OBJECTIVES = {
 
 def _compiled(model, settings, total_steps):
     model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate(settings, total_steps)),
+        optimizer=keras.optimizers.Adam(
+            learning_rate(settings, total_steps), global_clipnorm=settings.get("clip_norm") or None
+        ),
         objective=OBJECTIVES[settings["objective"]](num_samples=settings["num_samples"]),
         jit_compile={"auto": "auto", "true": True, "false": False}[settings["jit_compile"]],
     )
@@ -131,4 +172,8 @@ BUILDERS = {
     "gan": gan,
     "dcgan": dcgan,
     "adversarial_autoencoder": adversarial_autoencoder,
+    "draw": draw,
+    "sequential_generator": sequential_generator,
+    "sequential_imputer": sequential_imputer,
+    "recurrent_attention": recurrent_attention,
 }

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import keras_gen as kg
 from training import pictures
 
 _PICTURE_SEEDS = np.stack([np.zeros(64), np.arange(64)], axis=1).astype(np.int32)
@@ -28,13 +29,15 @@ class RunRecorder(keras.callbacks.Callback):
         folder: `RunFolder`.
         epochs: int, epochs of the whole run.
         picture_every: epochs between pictures; there is one after the first and the last epoch too.
+        images: float `[N, H, W, C]`, what a model that draws none is pictured with; None for the others.
     """
 
-    def __init__(self, folder, epochs, picture_every):
+    def __init__(self, folder, epochs, picture_every, images=None):
         super().__init__()
         self.folder = folder
         self.epochs = epochs
         self.picture_every = picture_every
+        self.images = images
         self._writer = None
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -49,7 +52,7 @@ class RunRecorder(keras.callbacks.Callback):
         self.folder.append_row({"epoch": done, **figures, "learning_rate": learning_rate, "seconds": seconds})
         picture = None
         if done in (1, self.epochs) or done % self.picture_every == 0:
-            images = draw_picture(self.model)
+            images = draw_picture(self.model, self.images)
             picture = pictures.grid(images)
             self.folder.write_sample(done, pictures.png(images))
         self._write_tensorboard(done, {**figures, "learning_rate": learning_rate}, picture)
@@ -122,8 +125,13 @@ def check_finite(figures, epoch):
         )
 
 
-def draw_picture(model):
-    """64 images, float32 `[64, H, W, C]`, of the same seeds at every epoch: means where the model has them, else samples."""
+def draw_picture(model, images=None):
+    """64 images, float32 `[64, H, W, C]`, of the same seeds at every epoch: means where the model has them, else samples.
+
+    Of a model that draws none, `images` with the windows through which it looks at them.
+    """
+    if isinstance(model, kg.RecurrentAttentionClassifier):
+        return pictures.looked_at(images, np.asarray(model.glimpses(images)), model.glimpse_size)
     classes = getattr(model, "num_classes", 0)
     labels = [np.arange(len(_PICTURE_SEEDS), dtype=np.int32) % classes] if classes else []
     drawn = model.generate(_PICTURE_SEEDS, *labels)

@@ -66,7 +66,8 @@ def _parser():
 
     train = command("train", _train, "train a recipe and record the run in a folder")
     train.add_argument("recipe", metavar="RECIPE", help="name of a recipe; see keras-gen list")
-    train.add_argument("--data", help="digits (default), a TensorFlow Datasets name, folder:PATH or npz:PATH")
+    data = "digits (default), a TensorFlow Datasets name, folder:PATH, npz:PATH; translated: or cluttered: before any of these"
+    train.add_argument("--data", help=data)
     train.add_argument("--out", type=Path, help="folder of the run (default: runs/RECIPE-DATA)")
     train.add_argument("--epochs", type=_integer(1), help="how often each image is seen (default: the recipe's)")
     train.add_argument("--seed", type=_integer(0), help="of weights, data order and noise (default: 0)")
@@ -250,9 +251,11 @@ def _load_run(path):
     import_tensorflow()
     import keras
 
-    import keras_gen  # noqa: F401  registers the models
+    from training.exporting import check_draws  # registers the models
 
-    return keras.saving.load_model(file)
+    model = keras.saving.load_model(file)
+    check_draws(model, path)
+    return model
 
 
 def _export(options):

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_gen.images import binarize
 from keras_gen.noise import fold_in
-from training import sources
+from training import placed, sources
 
 BINARIZATIONS = ("none", "threshold", "dynamic")
 _SPLITS = ("train", "validation", "test")
@@ -30,6 +30,7 @@ class ImageData:
         digest: sha256 of the contents of all three splits.
         kind: "binary" (only 0 and 1), "grey" or "colour".
         labels: split to integers `[N]`; empty where the data have none.
+        placing: the `Placing` of images on a canvas, which training draws anew at each epoch; None for images as they are.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ImageData:
     digest: str
     kind: str
     labels: dict = dataclasses.field(default_factory=dict)
+    placing: object = None
 
     @property
     def shape(self):
@@ -61,9 +63,10 @@ def load(spec, data_dir=None, image_size=None, download=False):
 
     Args:
         spec: "digits", a name of TensorFlow Datasets, "folder:PATH" or "npz:PATH" (array `images`, uint8 0..255 or
-            float in [0, 1]; uint8 that never exceeds 1 is read as 0 and 1).
+            float in [0, 1]; uint8 that never exceeds 1 is read as 0 and 1). "translated:SPEC": the images of any of these at
+            random places of a canvas, 60 x 60 for MNIST's 28 x 28; "cluttered:SPEC": among patches of others, besides.
         data_dir: where TensorFlow Datasets finds prepared data.
-        image_size: (height, width) to resize to; for folders and TensorFlow Datasets.
+        image_size: (height, width) to resize to; for folders and TensorFlow Datasets. For placed images that of the canvas.
         download: whether TensorFlow Datasets may download.
 
     Returns:
@@ -73,6 +76,8 @@ def load(spec, data_dir=None, image_size=None, download=False):
         ValueError: unknown or missing data, or images that a model could not be trained on; says which and why.
     """
     kind, _, path = spec.partition(":")
+    if kind in placed.KINDS:
+        return _placed(spec, placed.placing(kind, load(path, data_dir, None, download), image_size))
     if image_size is not None and (spec == "digits" or kind == "npz"):
         raise ValueError(f"image size {image_size} with data {spec!r}: only folder: and TFDS are resized")
     if spec == "digits":
@@ -100,6 +105,23 @@ def load(spec, data_dir=None, image_size=None, download=False):
         digest=_digest(splits),
         kind=_kind(splits),
         labels=_split(labels, spec, test_fraction) if labels else {},
+    )
+
+
+def _placed(spec, placing):
+    """The `ImageData` of images that are placed on a canvas."""
+    splits = {name: placing.fixed(name) for name in _SPLITS}
+    height, width = placing.canvas
+    patches = f" among {placing.clutter} patches of {placing.patch}x{placing.patch}" if placing.clutter else ""
+    return dataclasses.replace(
+        placing.base,
+        name=spec,
+        **splits,
+        description=f"{placing.base.description}; each at a random place of {height}x{width}{patches}, for training anew "
+        "at each epoch",
+        digest=_digest(splits),
+        kind=_kind(splits),
+        placing=placing,
     )
 
 

@@ -6,8 +6,10 @@ import tensorflow as tf
 
 import keras_gen as kg
 import training.data
+from keras_gen.helmholtz.likelihood import LikelihoodModel
 from keras_gen.noise import fold_in
 from training import baselines
+from training.evaluate_classifier import evaluate_classifier
 from training.evaluate_samples import evaluate_samples
 from training.folder import RunFolder, write_json
 from training.report import write_report
@@ -17,6 +19,9 @@ _ELBO_SAMPLES = 10
 
 def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=100, seed=0, data_dir=None, progress=True):
     """Estimates the log-likelihood of a run's model by importance sampling and writes the run's evaluation.json.
+
+    Models without a likelihood are scored by their samples, imputers by the bound over the pixels that they are not shown,
+    classifiers by their errors.
 
     Args:
         run: the run's folder.
@@ -50,8 +55,13 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
     raw = data.split(split)[:num_images]
     images = training.data.fixed_images(raw, settings.get("binarization", "none"))
     model = keras.saving.load_model(file)
-    if not hasattr(model, "trace"):
-        result = evaluate_samples(model, data, raw, split, settings, config, seed)
+    if not isinstance(model, LikelihoodModel) or isinstance(model, kg.SequentialImputer):
+        if isinstance(model, kg.RecurrentAttentionClassifier):
+            result = evaluate_classifier(model, data, raw, split, settings, config, seed)
+        elif isinstance(model, kg.SequentialImputer):
+            result = _evaluate_imputer(model, data, images, split, min(num_samples, _ELBO_SAMPLES), batch_size, config, seed)
+        else:
+            result = evaluate_samples(model, data, raw, split, settings, config, seed)
         rows = folder.rows()
         result["training"] = {"epochs": len(rows), "seconds": round(sum(row["seconds"] for row in rows), 1)}
         write_json(folder.evaluation, result)
@@ -106,12 +116,58 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
     return result
 
 
+def _evaluate_imputer(model, data, images, split, num_samples, batch_size, config, seed):
+    """The bound over missing pixels, divided by their share, beside the same of the training images' mean."""
+    settings = config["settings"]
+    masks = model.draw_masks(len(images), fold_in([seed, 0], 1)).numpy()
+    score = kg.evaluation.imputation_score(model, images, masks, num_samples, batch_size, seed)
+    fraction = score.masked_fraction
+    train = training.data.fixed_images(data.train, settings["binarization"])
+    result = {
+        "model": _describe(model, settings),
+        "protocol": {
+            "estimator": "-log p(missing pixels given the canvas) + KL(guide, policy) of all steps, a mean over K draws; "
+            "normalized: divided by the share of missing pixels; nats an image",
+            "likelihood": settings["likelihood"]
+            + (" of grey values: no likelihood" if settings["likelihood"] == "cross_entropy" else ""),
+            "masks": f"{model.masks_drawn}; one for each image, by seed",
+            "masked_fraction": fraction,
+            "data": data.name,
+            "data_sha256": data.digest,
+            "split": split,
+            "images": len(images),
+            "binarization": settings["binarization"],
+            "binarization_seed": 0 if settings["binarization"] == "dynamic" else None,
+            "num_samples": num_samples,
+            "seed": seed,
+            "recipe": config["recipe"],
+            "recipe_sha256": config["recipe_sha256"],
+        },
+        "figures": {
+            "normalized_bound": _figure(score.per_image / fraction),
+            "bound": _figure(score.per_image),
+            "reconstruction": {"mean": score.reconstruction, "standard_error": None},
+            "kl": {"mean": score.kl, "standard_error": None},
+        },
+        "baselines": {},
+    }
+    if settings["likelihood"] in ("bernoulli", "cross_entropy"):
+        mean = (train.sum(axis=0, dtype=np.float64) + 1) / (len(train) + 2)
+        pixels = -(images * np.log(mean) + (1 - images) * np.log1p(-mean)) * (1 - masks)
+        result["baselines"]["mean image"] = {"normalized_bound": _figure(pixels.sum(axis=(1, 2, 3)) / fraction)}
+    return result
+
+
 def _describe(model, settings):
     """One line: the family, the units from the data to the latents, the objective."""
-    sizes = [np.prod(model.data_shape), *settings.get("hidden_units", ()), *settings.get("units", ())]
+    hidden = settings.get("units", ())
+    sizes = [np.prod(model.data_shape), *settings.get("hidden_units", ()), *((hidden,) if isinstance(hidden, int) else hidden)]
     units = "-".join(map(str, [*sizes, *([settings["latent_dim"]] if "latent_dim" in settings else [])]))
     kinds = [settings[name] for name in ("encoder", "activation") if settings.get(name, "mlp") != "mlp"]
     kinds += [f"autoregressive {name[0]}" for name in ("generative", "recognition") if settings.get(name) == "autoregressive"]
+    if "steps" in settings:
+        kinds += [settings[name] for name in ("attention", "network", "canvas") if settings.get(name, "none") != "none"]
+        kinds.append(f"T = {settings['steps']}")
     samples = settings.get("num_samples", 1)
     objective = type(model.objective).__name__ + (f"({samples})" if samples > 1 else "")
     return ", ".join([f"{type(model).__name__} {units}", *kinds, objective])

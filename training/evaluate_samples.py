@@ -1,5 +1,6 @@
 """Figures of models without a likelihood, from their samples and codes."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -11,7 +12,7 @@ _CHUNK = 500
 
 
 def evaluate_samples(model, data, raw, split, settings, config, seed):
-    """Parzen log-likelihood, Frechet distance, precision and recall, and what labels allow.
+    """Parzen log-likelihood, Frechet distance, precision and recall, sharpness, and what labels allow.
 
     Args:
         model: an adversarial model.
@@ -37,6 +38,9 @@ def evaluate_samples(model, data, raw, split, settings, config, seed):
     if data.kind == "grey":
         scores.append(evaluation.parzen_log_likelihood(samples, validation, images))
         baselines.append(evaluation.parzen_log_likelihood(real, validation, images))
+    if min(data.shape[:2]) > 1:
+        scores.append(evaluation.sharpness(samples))
+        baselines.append(evaluation.sharpness(real))
     features = shipped_features(data.name)
     if features:
         count = min(len(images), _SAMPLES)
@@ -65,6 +69,26 @@ def evaluate_samples(model, data, raw, split, settings, config, seed):
         "figures": {score.name: _figure(score) for score in scores},
         "baselines": {"training images": {score.name: _figure(score) for score in baselines}},
     }
+
+
+class FrechetCurve(keras.callbacks.Callback):
+    """A learning curve for models whose losses make none: adds `frechet_distance` to the logs of the first and last epoch and of
+    every `every`-th. Of as many samples as images, at most 2,000, of the same seeds: its figures compare with each other alone.
+
+    Args:
+        features: a `FeatureNetwork`.
+        images: float `[N, H, W, C]` in [0, 1], not trained on.
+        every: epochs.
+    """
+
+    def __init__(self, features, images, every):
+        super().__init__()
+        self.features, self.images, self.every = features, images[:2000], every
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch + 1 in (1, self.params["epochs"]) or (epoch + 1) % self.every == 0:
+            samples, _ = draw(self.model, len(self.images), seed=0)
+            logs["frechet_distance"] = evaluation.frechet_distance(self.features, samples, self.images).value
 
 
 def draw(model, num, seed):

@@ -4,8 +4,18 @@ import keras
 
 import keras_gen  # noqa: F401  registers the models
 from export import export_generator
+from keras_gen.model import GenerativeModel
 
 _UNITS = {"effective_sample_size": "samples", "bits_per_dimension": "bits a pixel value"}
+
+
+def check_draws(model, path):
+    """Raises ValueError where the model of a run draws no images."""
+    if not isinstance(model, GenerativeModel):
+        raise ValueError(
+            f"{path} holds a {type(model).__name__}, which draws no images: there is no generator to sample from or to export. "
+            "Its figures are given by: evaluate"
+        )
 
 
 def export_run(folder, config, evaluation, out, formats, quantize=None, name=None, overwrite=False):
@@ -22,6 +32,7 @@ def export_run(folder, config, evaluation, out, formats, quantize=None, name=Non
         `export.Artifact`.
     """
     model = keras.saving.load_model(folder.finished_model())
+    check_draws(model, folder.path)
     recipe = {"name": config["recipe"], "settings": config["settings"], "reference": config["reference"]}
     run = {key: config[key] for key in ("data", "seed", "strategy", "versions", "created")}
     figures = {}

@@ -15,6 +15,7 @@ def training_arrays(images, settings, seed):
 
     The model binarises the images itself, afresh at each visit where the recipe says so. Where only `labelled` labels are used,
     the same number of each class, the other labels are -1, and the labelled images are repeated until they are a sixth of all.
+    Categories that no labels teach (`labelled` 0, data without labels) are clusters.
 
     Args:
         images: `ImageData`.
@@ -25,7 +26,7 @@ def training_arrays(images, settings, seed):
         ValueError: labels are used and the data have none, or not enough of a class.
     """
     x = to_float(images.train)
-    if not count(settings):
+    if not _used(images, settings):
         return (x,)
     y = _labels(images, "train", settings)
     wanted = settings.get("labelled", 0)
@@ -42,7 +43,7 @@ def training_arrays(images, settings, seed):
 def validation_arrays(images, settings):
     """The validation images, binarised once where the recipe says so, with all their labels where it uses labels."""
     x = fixed_images(images.validation, settings.get("binarization", "none"))
-    return (x, _labels(images, "validation", settings)) if count(settings) else (x,)
+    return (x, _labels(images, "validation", settings)) if _used(images, settings) else (x,)
 
 
 def count(settings):
@@ -50,10 +51,18 @@ def count(settings):
     return settings.get("num_classes", 0) or settings.get("categories", 0)
 
 
+def _used(images, settings):
+    """Whether the recipe uses labels; categories do without where there are none, unless some were asked for."""
+    clusters = settings.get("categories", 0) and not settings["labelled"] and not images.labels
+    return bool(count(settings)) and not clusters
+
+
 def _labels(images, split, settings):
     if split not in images.labels:
+        without = "num_classes=0" if settings.get("num_classes", 0) else "labelled=0, for clusters"
         raise ValueError(
-            f"data {images.name!r} have no labels, and the recipe uses them: choose other data, or --set num_classes=0"
+            f"data {images.name!r} have no labels, and the recipe uses them: choose other data (subfolders of a folder are "
+            f"classes), or --set {without}"
         )
     labels = images.labels[split]
     if labels.min() < 0 or labels.max() >= count(settings):

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from benchmarks import orderings, table
+from training.experiments import aggregate_posterior, ring, sharpness
 
 ROOT = Path(__file__).parents[1]
 
@@ -14,9 +15,11 @@ def tables(root=ROOT):
     return {
         "runs": _runs(root / "benchmarks" / "runs"),
         "samples": _samples(root / "benchmarks" / "runs"),
+        "classifiers": _classifiers(root / "benchmarks" / "runs"),
         "artifacts": _artifacts(root / "saved_models"),
         "benchmark": table.markdown(_json(root / "benchmarks" / "results.json")),
         "orderings": orderings.markdown(_json(root / "benchmarks" / "orderings.json")),
+        "experiments": _experiments(root / "benchmarks"),
     }
 
 
@@ -66,7 +69,7 @@ def _samples(folder):
     rows = ["| run | figure | samples | training images | minutes |", "| --- | --- | --- | --- | --- |"]
     for path in sorted(folder.glob("*.json")):
         run = json.loads(path.read_text())
-        if "negative_log_likelihood" in run["figures"]:
+        if "training images" not in run["baselines"]:  # scored by a likelihood, or a bound
             continue
         for name, figure in run["figures"].items():
             real = run["baselines"]["training images"].get(name)
@@ -75,9 +78,42 @@ def _samples(folder):
     return "\n".join(rows) + "\n"
 
 
+def _classifiers(folder):
+    """Test errors of models that look."""
+    rows = [
+        "| run | data | model | error, one pass | error, mean locations | minutes |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for path in sorted(folder.glob("*.json")):
+        run = json.loads(path.read_text())
+        if "passes" not in run["protocol"]:
+            continue
+        protocol, figures = run["protocol"], run["figures"]
+        means = figures.get("classification error, mean locations")
+        cells = (
+            path.stem,
+            f"{protocol['data']} {protocol['split']}, {protocol['images']:,} images",
+            run["model"],
+            f"**{_percent(figures['classification error'])}**",
+            _percent(means) if means else "",
+            f"{run['training']['seconds'] / 60:.1f}",
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _percent(figure):
+    return f"{100 * figure['mean']:.2f} ± {100 * figure['standard_error']:.2f} %"
+
+
 def _number(figure):
     error = figure["standard_error"]
     return f"{figure['mean']:.4g}" + ("" if error is None else f" ± {error:.2g}")
+
+
+def _experiments(folder):
+    modules = {"sharpness": sharpness, "ring": ring, "aggregate_posterior": aggregate_posterior}
+    return "\n".join(module.markdown(_json(folder / f"{name}.json")) for name, module in modules.items())
 
 
 def _artifacts(folder):

@@ -12,8 +12,11 @@ import math
 from training.suggest import unknown
 
 BURDA_2016 = "Burda, Grosse, Salakhutdinov: Importance weighted autoencoders. ICLR 2016, table 1"
+BACHMAN_2015 = "Bachman, Precup: Data generation as sequential decision making. NeurIPS 2015"
 BORNSCHEIN_2015 = "Bornschein, Bengio: Reweighted wake-sleep. ICLR 2015"
 GOODFELLOW_2014 = "Goodfellow et al.: Generative adversarial nets. NeurIPS 2014, table 1"
+MNIH_HEESS_2014 = "Mnih, Heess, Graves, Kavukcuoglu: Recurrent models of visual attention. NeurIPS 2014, table 1"
+GREGOR_2015 = "Gregor, Danihelka, Graves, Rezende, Wierstra: DRAW: A recurrent neural network for image generation. ICML 2015"
 GU_2016 = "Gu, Levine, Sutskever, Mnih: MuProp: Unbiased backpropagation for stochastic neural networks. ICLR 2016, table 1"
 HINTON_1995 = "Hinton, Dayan, Frey, Neal: The wake-sleep algorithm for unsupervised neural networks. Science 268, 1995"
 MNIH_2014 = "Mnih, Gregor: Neural variational inference and learning in belief networks. ICML 2014"
@@ -49,7 +52,7 @@ class Recipe:
 
 #: Settings that are words, and the words allowed.
 CHOICES = {
-    "likelihood": ("bernoulli", "gaussian", "discretized_logistic"),
+    "likelihood": ("bernoulli", "gaussian", "discretized_logistic", "cross_entropy"),
     "binarization": ("none", "threshold", "dynamic"),
     "encoder": ("mlp", "convolutional"),
     "decoder": ("mlp", "convolutional"),
@@ -67,13 +70,18 @@ CHOICES = {
     ),
     "loss": ("minimax", "non_saturating", "least_squares", "hinge", "wasserstein"),
     "turns": ("every_step", "alternate"),
+    "attention": ("none", "soft", "hard"),
+    "network": ("lstm", "feed_forward"),
+    "canvas": ("additive", "jump"),
+    "mask": ("mcar", "mar"),
+    "places": ("learned", "random"),
     "reconstruction": ("squared", "cross_entropy"),
     "schedule": ("constant", "cosine"),
     "jit_compile": ("auto", "true", "false"),
 }
 
 #: Settings for which 0 means none.
-MAY_BE_ZERO = ("num_classes", "labelled", "categories", "dropout", "input_dropout", "gradient_penalty")
+MAY_BE_ZERO = ("num_classes", "labelled", "categories", "dropout", "input_dropout", "gradient_penalty", "clip_norm")
 
 TRAINING = {
     "batch_size": 100,
@@ -191,8 +199,86 @@ ADVERSARIAL_AUTOENCODER = {
     "epochs": 40,
 }
 
+# What all models that draw on a canvas share.
+CANVAS = {
+    "steps": 10,
+    "units": 256,
+    "latent_dim": 100,
+    "likelihood": "bernoulli",
+    "levels": 256,  # grey levels, for likelihood discretized_logistic
+    "binarization": "none",
+    "objective": "elbo",
+    "num_samples": 1,  # samples an image in the objective
+    "clip_norm": 10.0,  # of the gradient of all weights together; 0 for none
+    **TRAINING,
+    "epochs": 50,
+    "picture_every": 5,
+}
+
+_DIGITS_CANVAS = {
+    "levels": 17,
+    "binarization": "threshold",
+    "steps": 6,
+    "units": 64,
+    "latent_dim": 8,
+    "learning_rate": 3e-3,
+    "epochs": 100,
+    "picture_every": 10,
+}
+
+# The paper's: T = 64, 256 units, 100 latents, windows of 2 x 2 to read and of 5 x 5 to write.
+DRAW = {"attention": "soft", "read_size": 5, "write_size": 5, **CANVAS}  # window sizes are not looked at without attention
+
+
+def _for_canvas(digits, **mnist):
+    """Settings by kind of data: those of digits, and what differs for MNIST and its like beside the binarisation."""
+    of_names = {name: {**differences, **mnist} for name, differences in VAE_FOR_DATA.items() if "binarization" in differences}
+    kinds = {kind: VAE_FOR_DATA[kind] for kind in ("binary", "grey", "colour")}
+    return {**kinds, **of_names, "digits": {"likelihood": "bernoulli", **_DIGITS_CANVAS, **digits}}
+
+
+# The paper's: T = 32 in open loop, 250 units, 100 latents.
+SEQUENTIAL_GENERATOR = {"network": "lstm", "canvas": "additive", **CANVAS, "steps": 16}
+
+# The paper's: GPSI with T = 6, layers of 800 units, 100 latents.
+SEQUENTIAL_IMPUTER = {
+    "network": "feed_forward",
+    "canvas": "additive",
+    "mask": "mcar",
+    "drop_rate": 0.8,
+    "square_size": 14,  # pixels, for mask mar
+    **CANVAS,
+    "steps": 6,
+    "units": 300,
+}
+# Grey images are scored by the cross-entropy, as in the paper. That is no likelihood.
+_GREY_IMPUTER = {"likelihood": "cross_entropy", "binarization": "none"}
+
 _DIGITS_GAME = {"epochs": 300, "picture_every": 30, "batch_size": 50}
 _DIGITS_GAN = {"latent_dim": 20, "hidden_units": (128, 128), "critic_units": (64, 64), **_DIGITS_GAME}
+
+
+RECURRENT_ATTENTION = {
+    "num_classes": 10,
+    "glimpses": 6,
+    "glimpse_size": 8,
+    "glimpse_scales": 1,
+    "location_std": 0.15,  # (-1, -1) and (1, 1) are the image's corners
+    "units": 256,
+    "sensor_units": 128,
+    "places": "learned",  # random: what a policy must beat
+    "objective": "nvil",
+    "num_samples": 1,  # passes over an image in the objective
+    **TRAINING,
+}
+
+_ON_CANVAS = {"glimpse_size": 12, "glimpse_scales": 3}
+
+RECURRENT_ATTENTION_FOR_DATA = {
+    "digits": {"glimpse_size": 2, "units": 64, "sensor_units": 32, "learning_rate": 3e-3, "epochs": 200, "picture_every": 20},
+    "translated:mnist": _ON_CANVAS,
+    "cluttered:mnist": _ON_CANVAS,
+}
 
 
 RECIPES = {
@@ -334,6 +420,62 @@ RECIPES = {
             for_data={"digits": {"hidden_units": (128, 128), "labelled": 100, **_DIGITS_GAME}},
             published="1.60 %: test error, MNIST, 1,000 labels",
             reference=MAKHZANI_2015,
+        ),
+        Recipe(
+            name="draw",
+            family="draw",
+            summary="deep recurrent attentive writer, soft windows",
+            settings=DRAW,
+            for_data=_for_canvas({"read_size": 3, "write_size": 3}),
+            published="80.97 nats: negative bound, MNIST binarised once, one sample, T = 64",
+            reference=GREGOR_2015,
+        ),
+        Recipe(
+            name="draw_no_attention",
+            family="draw",
+            summary="the same, seeing and writing the whole image at every step",
+            settings={**DRAW, "attention": "none"},
+            for_data=_for_canvas({}),
+            published="87.40 nats: negative bound, MNIST binarised once, one sample, T = 64",
+            reference=GREGOR_2015,
+        ),
+        Recipe(
+            name="draw_hard",
+            family="draw",
+            summary="the same with windows at integer places, drawn by a policy that NVIL trains",
+            settings={**DRAW, "attention": "hard", "read_size": 12, "write_size": 12, "objective": "nvil"},
+            for_data=_for_canvas({"read_size": 4, "write_size": 4}),
+            reference=f"{GREGOR_2015}; {MNIH_2014}",
+        ),
+        Recipe(
+            name="sequential_generator",
+            family="sequential_generator",
+            summary="images by decisions of a learned policy, guided policy search",
+            settings=SEQUENTIAL_GENERATOR,
+            for_data=_for_canvas({}),
+            published="86.2 nats: negative bound, MNIST binarised once, LSTM, additive canvas",
+            reference=BACHMAN_2015,
+        ),
+        Recipe(
+            name="sequential_imputer",
+            family="sequential_imputer",
+            summary="unknown pixels by decisions of a learned policy, 80 % of the pixels missing at random",
+            settings=SEQUENTIAL_IMPUTER,
+            for_data={
+                **_for_canvas({**_GREY_IMPUTER, "square_size": 4}, **_GREY_IMPUTER),
+                "grey": _GREY_IMPUTER,
+            },
+            published="80.5 nats: bound over missing pixels / 0.8, grey MNIST by cross-entropy, 10 samples, GPSI, additive",
+            reference=BACHMAN_2015,
+        ),
+        Recipe(
+            name="recurrent_attention",
+            family="recurrent_attention",
+            summary="classifies images from a few glimpses at places that it chooses (translated:mnist, cluttered:mnist too)",
+            settings=RECURRENT_ATTENTION,
+            for_data=RECURRENT_ATTENTION_FOR_DATA,
+            published="1.12 %: test error, MNIST, 6 glimpses of 8x8; 1.22 % translated, 6 of 12x12x3; 4.08 % cluttered",
+            reference=MNIH_HEESS_2014,
         ),
     )
 }

@@ -31,8 +31,11 @@ def write_report(folder):
     if picture:
         encoded = base64.b64encode(picture.read_bytes()).decode()
         epoch = int(picture.stem.removeprefix("epoch-"))
+        shown = ("Samples", "Means of the last conditional where the model has one.")
+        if config["family"] == "recurrent_attention":
+            shown = ("Validation images", "Where it looks: the first window is blue, the last one red.")
         parts.append(
-            f"<h2>Samples after epoch {epoch}</h2><p>Means of the last conditional where the model has one.</p>"
+            f"<h2>{shown[0]} after epoch {epoch}</h2><p>{shown[1]}</p>"
             f'<img alt="samples" src="data:image/png;base64,{encoded}">'
         )
     if rows and "critic_won" in rows[-1]:
@@ -96,8 +99,9 @@ def _evaluation(evaluation):
         f'<td class="number">{_error(figure)}</td></tr>'
         for name, figure in figures.items()
     )
+    unit = ", nats an image" if "estimator" in evaluation["protocol"] else ""
     return (
-        "<h2>Figures</h2><table><tr><th></th><th>mean, nats an image</th><th>standard error</th></tr>"
+        f"<h2>Figures</h2><table><tr><th></th><th>mean{unit}</th><th>standard error</th></tr>"
         f"{rows}</table><h2>Protocol</h2>{_table(evaluation['protocol'])}"
     )
 
@@ -111,10 +115,10 @@ def _curves(rows):
     names = [name for name in rows[0] if not name.startswith("val_") and name not in ("epoch", "seconds", "loss")]
     charts = []
     for name in names:
-        series = {"training": [row.get(name) for row in rows], "validation": [row.get(f"val_{name}") for row in rows]}
+        measured = [row for row in rows if name in row]  # some figures are not of every epoch
+        series = {"training": [row[name] for row in measured], "validation": [row.get(f"val_{name}") for row in measured]}
         series = {label: values for label, values in series.items() if None not in values}
-        if series:
-            charts.append(f"<h3>{html.escape(name.replace('_', ' '))}</h3>" + curve([row["epoch"] for row in rows], series))
+        charts.append(f"<h3>{html.escape(name.replace('_', ' '))}</h3>" + curve([row["epoch"] for row in measured], series))
     return "<h2>Learning curves</h2>" + "".join(charts)
 
 

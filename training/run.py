@@ -14,8 +14,9 @@ import tensorflow as tf
 
 import training.data
 from keras_gen.callbacks import FlightRecorder
-from training import builders, labels, recipes, strategies
+from training import builders, labels, placed, recipes, strategies
 from training.callbacks import RunRecorder, StopAtNaN, remembered_interrupts
+from training.evaluate_samples import FrechetCurve, shipped_features
 from training.folder import RunFolder
 from training.report import write_report
 
@@ -98,7 +99,8 @@ def train(
     if tf.config.list_physical_devices("GPU"):
         # On CPUs the operations used here are deterministic as they are, and this would turn XLA off.
         tf.config.experimental.enable_op_determinism()
-    arrays = labels.training_arrays(images, settings, seed)
+    # Of placed images those that are placed: where, is drawn anew at each epoch.
+    arrays = labels.training_arrays(images.placing.base if images.placing else images, settings, seed)
     steps = math.ceil(len(arrays[0]) / settings["batch_size"])
     model, done = None, 0
     with strategy.scope():
@@ -118,10 +120,15 @@ def train(
             folder.create(config)
 
     watches = _watches(model, images, settings, folder.tensorboard if chief else None)
-    recorder = RunRecorder(folder, settings["epochs"], settings["picture_every"]) if chief else StopAtNaN()
+    pictured = training.data.to_float(images.validation[:64])
+    recorder = RunRecorder(folder, settings["epochs"], settings["picture_every"], pictured) if chief else StopAtNaN()
     with _left_whole(folder, recipe.name, chief), remembered_interrupts() as interrupt:
         validation = labels.validation_arrays(images, settings)
-        _fit(model, arrays, validation, settings, done, [*watches, recorder, interrupt], verbose)
+        feed = {"x": arrays[0], "y": arrays[1] if len(arrays) > 1 else None, "batch_size": settings["batch_size"]}
+        if images.placing:
+            stream = placed.stream(arrays, images.placing, settings["batch_size"], seed, done)
+            feed = {"x": stream, "steps_per_epoch": steps}
+        _fit(model, feed, validation, settings, done, [*watches, recorder, interrupt], verbose)
     if chief and settings["epochs"] > 0:
         folder.publish_model(folder.list_checkpoints()[0][1])
         write_report(folder)
@@ -139,16 +146,19 @@ def _watches(model, images, settings, log_dir):
     """Callbacks that watch models of its kind train, and add to each epoch's figures."""
     if not hasattr(model, "judged_sets"):
         return []
-    held_out = [array[:256] for array in labels.validation_arrays(images, settings)]
-    return [FlightRecorder(*held_out, log_dir=log_dir and log_dir / "game")]
+    held_out = labels.validation_arrays(images, settings)
+    watches = [FlightRecorder(*(array[:256] for array in held_out), log_dir=log_dir and log_dir / "game")]
+    features = shipped_features(images.name)
+    if features and len(held_out[0]) > 256:
+        watches.append(FrechetCurve(features, held_out[0], settings["picture_every"]))
+    return watches
 
 
-def _fit(model, arrays, validation, settings, done, callbacks, verbose):
+def _fit(model, feed, validation, settings, done, callbacks, verbose):
     if done >= settings["epochs"]:
         return
     model.fit(
-        *arrays,
-        batch_size=settings["batch_size"],
+        **feed,
         epochs=settings["epochs"],
         initial_epoch=done,
         validation_data=validation if len(validation) > 1 else validation[0],

@@ -57,6 +57,8 @@ def npz(path):
 def folder(path, image_size=None):
     """All images below a folder, in the order of their paths: grey if every one is grey, else colour (alpha is dropped).
 
+    Where every image lies in one of several subfolders, the subfolders, in the order of their names, are the labels 0, 1, ...
+
     Args:
         path: the folder.
         image_size: (height, width) to which each image is scaled, its longer side cropped evenly; None: all have one size.
@@ -78,7 +80,13 @@ def folder(path, image_size=None):
                 "give --image-size to resize them"
             )
     channels = max(image.shape[2] for image in images)
-    return Raw({"all": np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in images])}, {})
+    subfolders = [file.relative_to(path).parts[0] if file.parent != path else None for file in files]
+    classes = sorted(set(subfolders) - {None})
+    labelled = len(classes) > 1 and None not in subfolders
+    return Raw(
+        {"all": np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in images])},
+        {"all": np.array([classes.index(name) for name in subfolders])} if labelled else {},
+    )
 
 
 def _read_image(file, image_size):

@@ -190,6 +190,11 @@ class AdversarialModel(GenerativeModel):
         """How many values a label may take; 0 where labels are of no use to the model."""
         return self.num_classes
 
+    @property
+    def needs_labels(self):
+        """Whether every image must have a label: where images are drawn by it."""
+        return bool(self.num_classes)
+
     def one_hot(self, label):
         """Labels, integer `[B]` or `[B, 1]`, as one-hot float32 `[B, label_count]`; None where the model takes none.
 
@@ -255,28 +260,12 @@ class AdversarialModel(GenerativeModel):
 
     def admit(self, values, source, whole=True):
         super().admit(values, source, whole)
-        if whole and len(values) > 1 and np.ptp(values) == 0.0:
+        if len(values) > 1 and np.ptp(values) == 0.0:
+            which = source if whole else f"the first {source}"
             raise ValueError(
-                f"{source} are all the same constant {float(np.min(values)):g}: a critic can tell nothing about them but that "
+                f"{which} are all the same constant {float(np.min(values)):g}: a critic can tell nothing about them but that "
                 "constant, and there is nothing to generate."
             )
-
-    def admit_labels(self, labels, source):
-        if not self.label_count:
-            return
-        least = 0 if self.num_classes else -1
-        rule = f"labels are integers from {least} to {self.label_count - 1}, one for each image"
-        if labels is None:
-            if self.num_classes:
-                raise ValueError(f"{source} are missing: this model needs them, {rule}; fit(images, labels).")
-            return
-        labels = np.asarray(labels)
-        if labels.ndim not in (1, 2) or (labels.ndim == 2 and labels.shape[1] != 1):
-            raise ValueError(f"{source} have shape {labels.shape}; {rule}, of shape (N,): numbers, not one-hot vectors.")
-        if labels.dtype.kind not in "iu" and not np.all(labels == np.floor(labels)):
-            raise ValueError(f"{source} have dtype {labels.dtype} and values that are no integers; {rule}.")
-        if labels.size and (labels.min() < least or labels.max() >= self.label_count):
-            raise ValueError(f"{source} run from {labels.min()} to {labels.max()}; {rule}.")
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
         """As `keras.Model.fit`: `x` images float `[N, H, W, C]` in [0, 1], `y` their labels for a conditional model.

@@ -34,24 +34,42 @@ def _logistic_fake(logits):
     return tf.nn.softplus(logits)
 
 
+def _saturating(logits):
+    """log(1 - sigmoid(l))."""
+    return -tf.nn.softplus(logits)
+
+
+def _to(target):
+    """Half the squared distance of the logit to `target`."""
+
+    def squared(logits):
+        return 0.5 * tf.square(logits - target)
+
+    return squared
+
+
+def _real_margin(logits):
+    return tf.nn.relu(1.0 - logits)
+
+
+def _fake_margin(logits):
+    return tf.nn.relu(1.0 + logits)
+
+
 #: The two-player game of the paper: the generator minimises what the critic maximises, log(1 - D). Its gradient vanishes
 #: where the critic is sure. Goodfellow et al.: Generative adversarial nets. NeurIPS 2014, equation 1.
-MINIMAX = Losses(_logistic_real, _logistic_fake, lambda logits: -tf.nn.softplus(logits))
+MINIMAX = Losses(_logistic_real, _logistic_fake, _saturating)
 #: The same critic; the generator maximises log D instead: the same fixed point, and a gradient where the critic is sure.
 #: Goodfellow et al., section 3.
 NON_SATURATING = Losses(_logistic_real, _logistic_fake, _logistic_real)
 #: Half the squared distance to 1 for data and to 0 for drawn images, and to 1 for the generator.
 #: Mao et al.: Least squares generative adversarial networks. ICCV 2017, equation 9.
-LEAST_SQUARES = Losses(
-    lambda logits: 0.5 * tf.square(logits - 1.0),
-    lambda logits: 0.5 * tf.square(logits),
-    lambda logits: 0.5 * tf.square(logits - 1.0),
-)
+LEAST_SQUARES = Losses(_to(1.0), _to(0.0), _to(1.0))
 #: The critic has a margin of 1. Lim, Ye: Geometric GAN. 2017, equation 11.
-HINGE = Losses(lambda logits: tf.nn.relu(1.0 - logits), lambda logits: tf.nn.relu(1.0 + logits), lambda logits: -logits)
+HINGE = Losses(_real_margin, _fake_margin, tf.negative)
 #: Difference of means; the critic must be kept smooth by a gradient penalty.
 #: Gulrajani et al.: Improved training of Wasserstein GANs. NeurIPS 2017, equation 3.
-WASSERSTEIN = Losses(lambda logits: -logits, lambda logits: logits, lambda logits: -logits)
+WASSERSTEIN = Losses(tf.negative, tf.identity, tf.negative)
 
 LOSSES = {
     "minimax": MINIMAX,

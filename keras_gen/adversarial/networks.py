@@ -11,6 +11,8 @@ import keras
 import tensorflow as tf
 
 LEAK = 0.2  # slope of the critics' leaky ReLU below 0
+# Layers that leave values as they are.
+_RESHAPING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Permute)
 
 
 class Network(keras.layers.Layer):
@@ -273,8 +275,8 @@ class Plain(Network):
                 f"{('B', *self.result) if self.result else '(B,) or (B, 1): one logit for each'}."
             )
         layers = list(network._flatten_layers(include_self=True, recursive=True))
-        squashing = layers[-1].__class__.__name__.lower() if layers else ""
-        activation = getattr(getattr(layers[-1], "activation", None), "__name__", "")
+        last = [layer for layer in layers if layer is network or not isinstance(layer, _RESHAPING)][-1]
+        squashing, activation = type(last).__name__.lower(), getattr(getattr(last, "activation", None), "__name__", "")
         if not self.result and ({squashing, activation} & {"softmax", "sigmoid", "log_softmax", "log_sigmoid"}):
             raise ValueError(
                 f"{what} ends in {activation or squashing}: it must return logits. The losses apply the sigmoid themselves; "

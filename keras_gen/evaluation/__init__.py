@@ -5,6 +5,7 @@ from keras_gen.evaluation.bound import BoundReport, explain_bound
 from keras_gen.evaluation.divergence import DensityRatio, density_ratio, jensen_shannon
 from keras_gen.evaluation.estimators import EstimatorReport, estimator_report
 from keras_gen.evaluation.features import FeatureNetwork
+from keras_gen.evaluation.imputation import ImputationScore, imputation_score
 from keras_gen.evaluation.likelihood import LogLikelihood, log_likelihood
 from keras_gen.evaluation.samples import (
     frechet_distance,
@@ -13,6 +14,7 @@ from keras_gen.evaluation.samples import (
     parzen_log_likelihood,
     parzen_per_image,
     precision_recall,
+    sharpness,
 )
 from keras_gen.evaluation.score import ProtocolError, Score
 
@@ -21,6 +23,7 @@ __all__ = [
     "DensityRatio",
     "EstimatorReport",
     "FeatureNetwork",
+    "ImputationScore",
     "LogLikelihood",
     "ProtocolError",
     "Score",
@@ -29,6 +32,7 @@ __all__ = [
     "estimator_report",
     "explain_bound",
     "frechet_distance",
+    "imputation_score",
     "jensen_shannon",
     "log_likelihood",
     "nearest_neighbour_error",
@@ -36,5 +40,6 @@ __all__ = [
     "parzen_log_likelihood",
     "parzen_per_image",
     "precision_recall",
+    "sharpness",
     "simulated_sandwich",
 ]

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import tensorflow as tf
 
 from keras_gen import conditionals, images
 from keras_gen.model import GenerativeModel
@@ -99,15 +100,21 @@ class LikelihoodModel(GenerativeModel):
         """Images as the likelihood takes them: `x` `[B, H, W, C]`, binarised as `binarization_in_force` says."""
         return images.binarize(x, self.binarization_in_force, fold_in(seed, BINARIZE))
 
-    def step(self, x, seed):
+    def dream_like(self, x, seed):
+        """As many dreams as `x`, what `binarize` gives, has images, and given what of each is given to p; see `dream`."""
+        return self.dream(tf.shape(x)[0] if x.shape[0] is None else x.shape[0], seed)
+
+    def step(self, x, seed, label=None):
         return self.objective(self, self.binarize(x, seed), fold_in(seed, INFER))
 
     def get_config(self):
         return {**super().get_config(), "binarization": self.binarization}
 
 
-def data_conditional(likelihood, data_shape, network, levels, inner):
-    """The `Conditional` that a name of `LIKELIHOODS` stands for."""
+def data_conditional(likelihood, data_shape, network, levels, inner, allowed=LIKELIHOODS):
+    """The `Conditional` that one of the `allowed` names stands for."""
+    if likelihood not in allowed:
+        raise ValueError(f"likelihood={likelihood!r}: one of {', '.join(map(repr, allowed))}.")
     if likelihood == "bernoulli":
         return conditionals.Bernoulli(data_shape, network, name="decoder", **inner)
     if likelihood == "gaussian":
@@ -116,4 +123,4 @@ def data_conditional(likelihood, data_shape, network, levels, inner):
         )
     if likelihood == "discretized_logistic":
         return conditionals.DiscretizedLogistic(data_shape, network, levels=levels, name="decoder", **inner)
-    raise ValueError(f"likelihood={likelihood!r}: one of {', '.join(map(repr, LIKELIHOODS))}.")
+    return conditionals.CrossEntropy(data_shape, network, name="decoder", **inner)

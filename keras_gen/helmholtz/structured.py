@@ -244,7 +244,7 @@ class StructuredPredictor(LikelihoodModel):
     def default_objective(self):
         return MuProp()
 
-    def step(self, x, seed):
+    def step(self, x, seed, label=None):
         x = self.binarize(x, seed)
         estimate = self.objective(self, x, fold_in(seed, INFER))
         upper = self.generator.conditionals[0]().log_prob(tf.cast(x[:, : self._rows], tf.float32))

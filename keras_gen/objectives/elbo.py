@@ -38,14 +38,14 @@ class ELBO(Objective):
                 raise ValueError(f"ELBO({name}={value!r}): must be 0, for none, or positive.")
         self.analytic_kl, self.warmup_steps, self.free_bits = analytic_kl, warmup_steps, free_bits
 
-    def __call__(self, model, x, seed):
-        trace = model.trace(x, self.num_samples, seed)
+    def __call__(self, model, x, seed, **given):
+        trace = model.trace(x, self.num_samples, seed, **given)
         kl = sum(_sample_mean(group.kl(self.analytic_kl)) for group in trace.groups)
         reconstruction = _sample_mean(trace.log_likelihood)
         bound = reconstruction - kl
         price = kl
         if self.free_bits:
-            price = tf.add_n([self._price_beyond_free_bits(group) for group in trace.groups])
+            price = sum(self._price_beyond_free_bits(group) for group in trace.groups)
         if self.warmup_steps:
             price *= tf.minimum(1.0, tf.cast(model.steps_taken, tf.float32) / self.warmup_steps)
         return Estimate(price - reconstruction, {"bound": bound, "reconstruction": reconstruction, "kl": kl}, trace)

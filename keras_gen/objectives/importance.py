@@ -29,8 +29,8 @@ class IWAE(Objective):
     def __init__(self, num_samples=5):
         super().__init__(num_samples)
 
-    def __call__(self, model, x, seed):
-        trace = model.trace(x, self.num_samples, seed)
+    def __call__(self, model, x, seed, **given):
+        trace = model.trace(x, self.num_samples, seed, **given)
         bound = importance_bound(trace)
         return Estimate(-bound, figures_of(trace, bound), trace)
 

@@ -42,7 +42,9 @@ class Seen(NamedTuple):
 class LikelihoodRatio(Objective):
     """Climbs the ELBO; q by likelihood ratios, p by the gradient of log p(x, z) at the draws.
 
-    A model may keep the gradient of draws that have one, beside actions that have none (`draws="choices"` of its trace).
+    A model may keep the gradient of draws that have one, beside actions that have none (`draws="choices"` of its trace). What
+    its draws earn may be a reward of the model's own in place of the bound's terms: p then climbs the bound, the policy the
+    expected reward.
 
     A subclass says in `choices` what each group of draws has earned.
 
@@ -83,8 +85,8 @@ class LikelihoodRatio(Objective):
             return Averages(self.shapes_seen(model)) if self.normalize else None
         return Averages(self.shapes_seen(model), self.hidden_units if self.baseline == "input" else None)
 
-    def __call__(self, model, x, seed):
-        trace = model.trace(x, self.num_samples, seed, draws="choices")
+    def __call__(self, model, x, seed, **given):
+        trace = model.trace(x, self.num_samples, seed, draws="choices", **given)
         bound = tf.reduce_mean(trace.log_weight, axis=0)
         learned, updates = self.policy_surrogate(self.choices(model, x, trace), model.companion)
         surrogate = tf.reduce_mean(trace.log_direct + learned, axis=0)
@@ -104,18 +106,13 @@ class LikelihoodRatio(Objective):
         for index, choice in enumerate(choices):
             scale = 1.0
             signal = tf.stop_gradient(choice.signal)
-            fit = 0.0
+            mean, guess = self.expected(index, choice, companion)
+            fit = -tf.square(signal - mean - guess) if self.baseline == "input" else 0.0
+            signal -= tf.stop_gradient(guess)
             if self.baseline in ("running_mean", "input"):
-                mean = companion.means[index].value
-                if self.baseline == "input":
-                    guess = companion.networks[index](choice.seen)
-                    fit = -tf.square(signal - _over_batch(mean) - guess)
-                    signal -= tf.stop_gradient(guess)
-                updates.append((companion.means[index], self._averaged(mean, tf.reduce_mean(signal, axis=(-2, -1)))))
-                # The averages are those of earlier steps: this step's would depend on the draws.
-                signal -= _over_batch(mean)
-            elif self.baseline is not None:
-                signal -= self.baseline
+                average = companion.means[index]
+                updates.append((average, self._averaged(average.value, tf.reduce_mean(signal, axis=(-2, -1)))))
+            signal -= mean
             if self.normalize:
                 variance = companion.variances[index]
                 now = tf.math.reduce_variance(signal, axis=(-2, -1))
@@ -124,6 +121,17 @@ class LikelihoodRatio(Objective):
             earned = (signal * choice.log_q + choice.added_back) / scale + fit
             surrogate += tf.reduce_sum(earned, axis=list(range(len(earned.shape) - 2)))
         return surrogate, tuple(updates)
+
+    def expected(self, index, choice, companion):
+        """The two parts of b for the choice of that index; each a number, or a tensor that broadcasts against its signal.
+
+        The first is a constant, or a running mean: that of earlier steps, since this step's would depend on the draws. The
+        second is the network's guess at what is left, whose gradient counts.
+        """
+        if self.baseline not in ("running_mean", "input"):
+            return self.baseline or 0.0, 0.0
+        guess = companion.networks[index](choice.seen) if self.baseline == "input" else 0.0
+        return _over_batch(companion.means[index].value), guess
 
     def _averaged(self, past, now):
         return self.decay * past + (1.0 - self.decay) * now
@@ -185,9 +193,9 @@ class _Guess(keras.layers.Layer):
 def local_choices(x, trace):
     """A `Choice` for each group of latents without a gradient and for each action.
 
-    Its signal are the terms of the log weight that the draw has a part in.
+    The signal of a group are the terms of the log weight that its draw has a part in; that of an action it says itself.
     """
-    seen = [x, *(group.value for group in trace.groups[:-1])]
-    parts = zip(trace.groups, trace.local_log_weights, seen, strict=True)
+    seen = [x, *(group.value for group in trace.groups)]
+    parts = zip(trace.groups, trace.local_log_weights, seen, strict=False)  # what is above the last group draws nothing
     choices = [Choice(group.log_q, signal, below) for group, signal, below in parts if not group.pathwise]
-    return choices + [Choice(action.log_pi, action.log_weight, action.seen) for action in trace.actions]
+    return choices + [Choice(action.log_pi, action.signal, action.seen) for action in trace.actions]

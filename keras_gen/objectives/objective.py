@@ -33,8 +33,9 @@ class Estimate(NamedTuple):
 class Objective:
     """A bound or estimator, called as `objective(model, x, seed)`.
 
-    It asks two things of a model: `trace(x, num_samples, seed)`, to infer and score, and `dream(num, seed)`, to draw from the
-    generator and score. A loss that is a surrogate has the value of minus the bound and the gradient of the surrogate.
+    It asks two things of a model: `trace(x, num_samples, seed)`, to infer and score, and `dream_like(x, seed)`, to draw as
+    many from the generator and score. A loss that is a surrogate has the value of minus the bound and the gradient of the
+    surrogate.
 
     Subclasses set `figure_names`, the keys of `Estimate.figures`, and keep every constructor argument as an attribute of the
     same name.
@@ -80,8 +81,11 @@ class Objective:
         """A Keras layer with the weights that the objective learns beside the model, or None; kept as `model.companion`."""
         return None
 
-    def __call__(self, model, x, seed):
-        """Returns the `Estimate` for data `x` `[B, *event]`, its draws a function of `seed`, int32 `[2]`."""
+    def __call__(self, model, x, seed, **given):
+        """Returns the `Estimate` for data `x` `[B, *event]`, its draws a function of `seed`, int32 `[2]`.
+
+        `given`: what the model's trace takes besides, a row for each of `x`: labels, say.
+        """
         raise NotImplementedError
 
     def get_config(self):

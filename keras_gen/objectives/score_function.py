@@ -19,7 +19,7 @@ class ScoreFunction(LikelihoodRatio):
     """
 
     def choices(self, model, x, trace):
-        return [Choice(trace.log_q_chosen, trace.log_weight, x)]
+        return [Choice(trace.log_q_chosen, trace.signal, x)]
 
     def shapes_seen(self, model):
-        return [Seen(model.data_shape)]
+        return [Seen(model.given_shape)]

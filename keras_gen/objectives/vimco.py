@@ -35,8 +35,8 @@ class VIMCO(Objective):
             )
         super().__init__(num_samples)
 
-    def __call__(self, model, x, seed):
-        trace = model.trace(x, self.num_samples, seed, draws="choices")
+    def __call__(self, model, x, seed, **given):
+        trace = model.trace(x, self.num_samples, seed, draws="choices", **given)
         bound = importance_bound(trace)
         signal = tf.stop_gradient(bound - leave_one_out_bounds(trace.log_weight))
         share = tf.stop_gradient(tf.nn.softmax(trace.log_weight, axis=0))

@@ -35,4 +35,4 @@ class WakeSleep(Objective):
 
 def sleep(model, x, seed):
     """log q(z given x) of as many dreams as `x` has images, `[B]`, nats."""
-    return model.dream(tf.shape(x)[0] if x.shape[0] is None else x.shape[0], fold_in(seed, _SLEEP)).log_q_posterior[0]
+    return model.dream_like(x, fold_in(seed, _SLEEP)).log_q_posterior[0]

@@ -181,7 +181,7 @@ def glimpse(image, center, size, scales):
 
     Mnih, Heess, Graves, Kavukcuoglu: Recurrent models of visual attention. NeurIPS 2014, section 3.1.
     """
-    extent = tf.constant(image.shape[1:3], center.dtype)
+    extent = tf.constant(tuple(image.shape[1:3]), center.dtype)
     middle = 0.5 * (center + 1.0) * extent
     patches = []
     for level in range(scales):

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_gen import conditionals
-from keras_gen.helmholtz.likelihood import LikelihoodModel, data_conditional
+from keras_gen.helmholtz.likelihood import LIKELIHOODS, LikelihoodModel, data_conditional
 from keras_gen.metrics import ActiveUnits
 from keras_gen.model import check_seed
 from keras_gen.noise import BatchNoise, CounterNoise
@@ -76,11 +76,13 @@ class CanvasGenerator(keras.layers.Layer):
 
     #: Uniforms that a step draws.
     uniforms = 0
+    #: Names of the last factors that it may have.
+    likelihoods = LIKELIHOODS
 
     def __init__(self, data_shape, steps, latent_dim, likelihood, levels, **kwargs):
         super().__init__(**kwargs)
         self.steps, self.latent_dim = steps, latent_dim
-        conditional = data_conditional(likelihood, data_shape, None, levels, {"dtype": self.dtype_policy})
+        conditional = data_conditional(likelihood, data_shape, None, levels, {"dtype": self.dtype_policy}, self.likelihoods)
         conditional.build_headless()
         self.conditionals = [conditional]
         self.canvas_shape = (*data_shape[:2], data_shape[2] * conditional.parameters_per_element)
@@ -92,8 +94,8 @@ class CanvasGenerator(keras.layers.Layer):
         raise NotImplementedError
 
     def prior(self, state, context=None):
-        """(loc, log scale) of p(z_t given all before), or None where that is N(0, I)."""
-        return None
+        """The state once p has looked at what was drawn before, and (loc, log scale) of p(z_t), None where that is N(0, I)."""
+        return state, None
 
     def advance(self, state, z, uniform=None, context=None):
         """The state after a step's z `[R, latent_dim]`, and what was chosen on the way: a dict of tensors."""
@@ -128,7 +130,7 @@ class CanvasGenerator(keras.layers.Layer):
             uniforms = tf.unstack(noise.uniform((self.steps, self.uniforms)), self.steps, axis=1)
         state, draws, states = self.start(rows, context), [], []
         for normal, uniform in zip(normals, uniforms, strict=True):
-            parameters = self.prior(state, context)
+            state, parameters = self.prior(state, context)
             z = normal if parameters is None else parameters[0] + tf.exp(parameters[1]) * normal
             draws.append((self.prior_distribution(parameters), z))
             state, _ = self.advance(state, z, uniform, context)
@@ -141,22 +143,21 @@ class CanvasGenerator(keras.layers.Layer):
             return gaussian(tf.zeros(self.latent_dim), tf.zeros(self.latent_dim))
         return gaussian(*parameters)
 
-    def call(self, noise):
+    def call(self, noise, context=None):
         """Returns the pairs (distribution, draw) of every step and last of the image, `[B, *event]`."""
-        draws, states = self.unroll(noise)
+        draws, states = self.unroll(noise, context)
         likelihood = self.likelihood(states[-1]["canvas"])
         return [*draws, (likelihood, self.conditionals[-1].draw(likelihood, noise))]
 
-    def generate(self, noise):
+    def generate(self, noise, context=None):
         """Dreams images: `{"sample": [B, H, W, C], "mean": same}`, both clipped to the visible range [0, 1]."""
-        likelihood, sample = self.call(noise)[-1]
+        likelihood, sample = self.call(noise, context)[-1]
         return {"sample": tf.clip_by_value(sample, 0.0, 1.0), "mean": tf.clip_by_value(likelihood.mean(), 0.0, 1.0)}
 
-    def sequence(self, noise):
+    def sequence(self, noise, context=None):
         """The image that the canvas shows after each step, `[B, T, H, W, C]` in [0, 1]; the last one is `generate`'s mean."""
-        _, states = self.unroll(noise)
-        canvas = tf.stack([state["canvas"] for state in states], axis=1)
-        return tf.clip_by_value(self.likelihood(canvas).mean(), 0.0, 1.0)
+        _, states = self.unroll(noise, context)
+        return tf.stack([tf.clip_by_value(self.likelihood(state["canvas"]).mean(), 0.0, 1.0) for state in states], axis=1)
 
 
 class SequentialMachine(LikelihoodModel):
@@ -169,6 +170,14 @@ class SequentialMachine(LikelihoodModel):
     prefers_xla_on_cpu = False
     #: Whether objectives by likelihood ratios leave the draws that have a gradient to it, and take actions alone.
     keeps_gradients = False
+
+    #: How far images may be apart between runtimes: the rounding of all steps adds up.
+    export_tolerance = 1e-4
+
+    def context_of(self, x, seed):
+        """(images, context): what is scored, `[B, H, W, C]`, and what p is given beside its latents: a dict of `[B, ...]`, or
+        None."""
+        return x, None
 
     def infer_start(self, rows):
         """What q remembers before the first step: a dict that is added to the generator's state."""
@@ -193,7 +202,7 @@ class SequentialMachine(LikelihoodModel):
         """Infers and scores: draws `num_samples` = K sequences for each of B images from q and evaluates p and q.
 
         Args:
-            x: float `[B, H, W, C]`, binary where the likelihood is Bernoulli.
+            x: what `binarize` gives: float `[B, H, W, C]`, binary where the likelihood is Bernoulli.
             num_samples: K.
             seed: int32 `[2]`, the key of the draws; a fresh one where None.
             draws: "pathwise": gradients flow through draws that have one. "fixed": through none. "choices": as "fixed"; but as
@@ -204,8 +213,8 @@ class SequentialMachine(LikelihoodModel):
             form given what was drawn before.
         """
         seed = [random.getrandbits(31), random.getrandbits(31)] if seed is None else seed
-        x = tf.convert_to_tensor(x)
-        return self._scored(x, num_samples, BatchNoise(seed, self._shape(x, num_samples)), draws)
+        x, context = self.context_of(tf.convert_to_tensor(x), seed)
+        return self._scored(x, num_samples, BatchNoise(seed, self._shape(x, num_samples)), draws, context=context)
 
     def score(self, x, values):
         """Evaluates p and q at given latents.
@@ -217,9 +226,10 @@ class SequentialMachine(LikelihoodModel):
         Returns:
             `SequentialTrace` of shape `[K, B]`.
         """
-        x, values = tf.convert_to_tensor(x), tf.stack(list(values))
+        x, context = self.context_of(tf.convert_to_tensor(x), [0, 0])
+        values = tf.stack(list(values))
         num_samples = values.shape[1]
-        return self._scored(x, num_samples, BatchNoise([0, 0], self._shape(x, num_samples)), "fixed", values)
+        return self._scored(x, num_samples, BatchNoise([0, 0], self._shape(x, num_samples)), "fixed", values, context)
 
     def dream(self, num, seed):
         """Draws `num` = B images with their latents from p and evaluates p and q: a trace `[1, B]`, its draws fixed.
@@ -239,8 +249,13 @@ class SequentialMachine(LikelihoodModel):
         generator, steps = self.generator, self.generator.steps
         shape = noise.batch_shape
         rows = math.prod(shape)
-        x = tf.reshape(tf.tile(x[None], (num_samples, 1, 1, 1, 1)), (rows, *self.data_shape)) if num_samples > 1 else x
-        x = tf.cast(x, tf.float32)
+
+        def by_row(values):  # the same for each sample
+            values = tf.cast(values, tf.float32)
+            return tf.tile(values, (num_samples, *[1] * (len(values.shape) - 1))) if num_samples > 1 else values
+
+        x = by_row(x)
+        context = context and {name: by_row(values) for name, values in context.items()}
         pathwise = draws in ("pathwise", "means") or (draws == "choices" and self.keeps_gradients)
 
         def by_step(values):
@@ -259,9 +274,9 @@ class SequentialMachine(LikelihoodModel):
             mine = theirs = None
             if uniforms:
                 mine, theirs = tf.split(inputs["uniform"], (self.infer_uniforms, generator.uniforms), -1)
+            state, prior = generator.prior(state, context)
             state, (loc, log_scale), looked = self.infer(state, x, mine, context)
             output = {"loc": loc, "log_scale": log_scale}
-            prior = generator.prior(state, context)
             if prior is not None:
                 output["prior_loc"], output["prior_log_scale"] = prior
             if given is None:
@@ -309,8 +324,8 @@ class SequentialMachine(LikelihoodModel):
 
     def call(self, x):
         """Reconstructs: the mean of p(x given the canvas) that the means of q draw, `[B, H, W, C]`."""
-        x = tf.convert_to_tensor(x)
-        state, _ = self.run(x, 1, BatchNoise([0, 0], self._shape(x, 1)), "means")
+        x, context = self.context_of(tf.convert_to_tensor(x), [0, 0])
+        state, _ = self.run(x, 1, BatchNoise([0, 0], self._shape(x, 1)), "means", context=context)
         return self.generator.likelihood(state["canvas"]).mean()
 
     def generate_sequence(self, seed):
@@ -320,6 +335,10 @@ class SequentialMachine(LikelihoodModel):
             seed: int32 `[B, 2]`; the last image is the `mean` that `generate` gives for it.
         """
         return self.generator.sequence(CounterNoise(check_seed(seed)))
+
+    def signatures(self):
+        """`sequence`, the canvas after each step."""
+        return {"sequence": (lambda seed: {"sequence": self.generate_sequence(seed)}, {"seed": ("int32", (2,), "integer")})}
 
     @property
     def recognition(self):

@@ -49,6 +49,13 @@ def test_ratios_are_ours_over_theirs_and_over_the_faster_of_two():
     assert "| 0.50 | <= 1.15 | <= 0.8 | aim reached |" in table.markdown(found)
 
 
+def test_a_case_has_its_own_limit_for_the_first_step():
+    found = results(keras_gen=2.0)
+    found["cases"]["draw"] = found["cases"]["vae"]
+    limits = {row["what"]: row["must"] for row in table.ratios(found) if "first step" in row["what"]}
+    assert sorted(limits.values()) == [10.0, 30.0]
+
+
 def test_missed_limit_is_said():
     assert "| 2.00 | <= 1.15 | <= 0.8 | missed |" in table.markdown(results(keras_gen=4.0, jax_scan=2.0))
 

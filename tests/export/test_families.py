@@ -7,6 +7,7 @@ import pytest
 import export
 import keras_gen
 from keras_gen import conditionals
+from keras_gen.adversarial.priors import NormalMixturePrior, UniformPrior
 
 
 def belief_network():
@@ -35,11 +36,31 @@ def conditional_gan():
     return keras_gen.GAN((3, 3, 1), latent_dim=2, hidden_units=(8,), critic_units=(8,), num_classes=3)
 
 
+class TriangularPrior(UniformPrior):
+    """A prior of the user's own: the sum of two uniforms."""
+
+    def draw(self, distribution, noise):
+        return noise.uniform(self.event_shape) + noise.uniform(self.event_shape)
+
+
+def autoencoder(**kwargs):
+    return keras_gen.AdversarialAutoencoder((8, 8, 1), latent_dim=2, hidden_units=(16,), **kwargs)
+
+
+def dcgan(side, channels, filters):
+    return keras_gen.DCGAN((side, side, channels), latent_dim=4, filters=filters)
+
+
 ADVERSARIAL = {
     "GAN with labels": conditional_gan,
     "DCGAN": lambda: keras_gen.DCGAN((9, 7, 3), latent_dim=4, filters=(4, 8)),
+    # The published sizes and depths, with fewer channels.
+    "DCGAN 28, grey": lambda: dcgan(28, 1, (4, 8)),
+    "DCGAN 32, colour": lambda: dcgan(32, 3, (4, 8, 8)),
+    "DCGAN 64, colour": lambda: dcgan(64, 3, (4, 4, 8, 8)),
     "DCGAN with labels": lambda: keras_gen.DCGAN((8, 8, 1), latent_dim=4, filters=(4, 8), dense_units=(8,), num_classes=3),
-    "AAE with categories": lambda: keras_gen.AdversarialAutoencoder((8, 8, 1), latent_dim=3, hidden_units=(16,), categories=3),
+    "AAE with categories": lambda: autoencoder(categories=3, prior=NormalMixturePrior([[0.0, 4.0], [3.0, 0.0]], 0.5)),
+    "AAE with labels": lambda: autoencoder(num_classes=3, prior=TriangularPrior(2)),
 }
 
 
@@ -56,6 +77,22 @@ def test_models_without_a_likelihood(name, tmp_path):
     assert [spec.name for spec in artifact.signature.inputs] == ["seed", "label"][: 1 + bool(model.num_classes)]
     report = export.verify(tmp_path / "model", num_seeds=64)
     assert report.ok, report.table()
+    for format in export.FORMATS:
+        generator = artifact.load(format)
+        for batch in (1, 2, 5):
+            rows = np.random.default_rng(batch).integers(-(2**31), 2**31, (batch, 2)).astype(np.int32)
+            label = [np.arange(batch, dtype=np.int32) % model.num_classes] if model.num_classes else []
+            drawn = generator.generate(rows, *label)["sample"]
+            np.testing.assert_allclose(drawn, model.generate(rows, *label)["sample"], atol=1e-4)
+
+
+@pytest.mark.parametrize("side", [28, 32, 64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_published_sizes_of_dcgan(side, channels):
+    model = keras_gen.DCGAN((side, side, channels), latent_dim=2, num_classes=2 * (channels == 1))
+    assert len(model.generator.network.convolutions) + 1 == {28: 2, 32: 3, 64: 4}[side]
+    assert model.sample(2).shape == (2, side, side, channels)
+    assert model.judge(np.zeros((2, side, side, channels), np.float32), model.one_hot([0, 1])).shape == (2,)
 
 
 def test_labels_choose_what_is_drawn_and_are_checked(tmp_path, seeds):

@@ -6,11 +6,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import keras_gen as kg
 from keras_gen.adversarial import losses, networks
 from keras_gen.adversarial.priors import NormalMixturePrior, NormalPrior, UniformCategorical, UniformPrior
 from keras_gen.noise import BatchNoise, CounterNoise
+from training.experiments import ring
 
 SHAPE = (8, 8, 1)
 
@@ -50,6 +52,31 @@ def test_losses_by_hand():
     for name, values in expected.items():
         for function, value in zip(losses.LOSSES[name], values, strict=True):
             np.testing.assert_allclose(function(logit), value, rtol=1e-6, err_msg=name)
+
+
+def test_losses_are_what_each_other_says():
+    logits = tf.constant([-1e4, -30.0, -1.5, 0.0, 0.7, 30.0, 1e4])
+    minimax, non_saturating, hinge, wasserstein = (
+        losses.LOSSES[name] for name in ("minimax", "non_saturating", "hinge", "wasserstein")
+    )
+
+    def same(one, other):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
+
+    same(minimax.generator(logits), -minimax.fake(logits))  # of zero sum
+    same(wasserstein.generator(logits), -wasserstein.fake(logits))
+    same(non_saturating.real(logits), minimax.real(logits))  # one critic
+    same(non_saturating.fake(logits), minimax.fake(logits))
+    same(non_saturating.generator(logits), non_saturating.real(logits))  # the generator wants its images taken for data
+    # log(1 - D) - log D = -logit: the two generators differ by the log-ratio.
+    same(minimax.generator(logits) + non_saturating.generator(logits), -logits)
+    for each in (minimax, hinge, wasserstein):  # which side is called data is a matter of sign
+        same(each.real(logits), each.fake(-logits))
+    least_squares = losses.LOSSES["least_squares"]
+    same(least_squares.real(logits), least_squares.fake(1.0 - logits))
+    within = logits[2:5] / 2.0  # within the margin the hinge is Wasserstein's loss and 1 a side
+    same(hinge.real(within), wasserstein.real(within) + 1.0)
+    same(hinge.generator(logits), wasserstein.generator(logits))
 
 
 def test_the_non_saturating_gradient_outlives_the_minimax_gradient_where_the_critic_is_sure():
@@ -236,6 +263,12 @@ def test_wasserstein_with_a_penalty_trains():
     assert np.isfinite(history["critic_loss"]).all()
 
 
+def test_eight_gaussians_on_a_ring():
+    found = ring.run(say=lambda line: None, seeds=(0,), steps=3000)["results"]
+    assert found["modes"]["mean"] == 8
+    assert found["within 3 sigma"]["mean"] > 0.8
+
+
 def test_networks_of_the_users_own():
     generator = keras.Sequential([keras.Input((4,)), keras.layers.Dense(64, "sigmoid"), keras.layers.Reshape(SHAPE)])
     critic = keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(1)])
@@ -244,6 +277,23 @@ def test_networks_of_the_users_own():
     assert np.isfinite(model.fit(grey(), verbose=0).history["loss"]).all()
     again = type(model).from_config(model.get_config())
     assert [w.shape for w in again.weights] == [w.shape for w in model.weights]
+
+
+def test_every_players_loss_scale_is_saved_and_restored(tmp_path):
+    model = kg.AdversarialAutoencoder(SHAPE, latent_dim=3, hidden_units=(16,), dtype="mixed_float16", seed=0)
+    model.compile()
+    model.fit(grey(48), batch_size=16, epochs=2, verbose=0)
+    scales = []
+    for index, (optimizer, _) in enumerate(model.players()):
+        optimizer.dynamic_scale.assign(2.0 ** (5 + index))
+        optimizer.step_counter.assign(3 + index)
+        scales.append((float(optimizer.dynamic_scale), int(optimizer.step_counter), int(optimizer.inner_optimizer.iterations)))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert scales == [
+        (float(optimizer.dynamic_scale), int(optimizer.step_counter), int(optimizer.inner_optimizer.iterations))
+        for optimizer, _ in loaded.players()
+    ]
 
 
 # The autoencoder.
@@ -283,6 +333,19 @@ def test_clusters_need_no_labels():
     np.testing.assert_allclose(probabilities.sum(-1), 1.0, rtol=1e-5)
 
 
+def test_a_prior_of_the_users_own():
+    corners = NormalMixturePrior([[-9.0, 0.0, 0.0], [9.0, 0.0, 0.0]], 0.5)
+    model = kg.AdversarialAutoencoder(SHAPE, latent_dim=3, hidden_units=(16,), prior=corners, seed=0)
+    drawn = model.generator.latents(BatchNoise([1, 2], (500,))).numpy()
+    assert np.abs(np.abs(drawn[:, 0]) - 9.0).max() < 3.0 and 150 < np.sum(drawn[:, 0] > 0) < 350
+    model.compile()
+    assert np.isfinite(model.fit(grey(), verbose=0).history["loss"]).all()
+    again = type(model).from_config(model.get_config())
+    np.testing.assert_array_equal(again.prior.locations, corners.locations)
+    with pytest.raises(ValueError, match=r"draws events of shape \(2,\)"):
+        kg.AdversarialAutoencoder(SHAPE, latent_dim=2, hidden_units=(16,), prior=corners)
+
+
 # What is refused.
 
 
@@ -317,6 +380,10 @@ def _critic(*layers):
     [
         ({"critic_network": _critic(keras.layers.Dense(1, "sigmoid"))}, "critic ends in sigmoid: it must return logits"),
         ({"critic_network": _critic(keras.layers.Dense(1), keras.layers.Softmax())}, "ends in softmax"),
+        (
+            {"critic_network": _critic(keras.layers.Dense(1, "sigmoid"), keras.layers.Reshape(()))},
+            "ends in sigmoid: it must return logits",
+        ),
         ({"critic_network": _critic(keras.layers.Dense(2))}, "one logit for each"),
         (
             {"generator_network": keras.Sequential([keras.layers.Dense(49), keras.layers.Reshape((7, 7, 1))])},
@@ -377,6 +444,8 @@ def test_constant_images_are_refused():
     model.compile()
     with pytest.raises(ValueError, match="the same constant 0.25"):
         model.fit(np.full((32, *SHAPE), 0.25, np.float32), verbose=0)
+    with pytest.raises(ValueError, match="the first batches of x are all the same constant 0"):
+        model.fit(tf.data.Dataset.from_tensor_slices(np.zeros((32, *SHAPE), np.float32)).batch(8), verbose=0)
 
 
 # The flight recorder.
@@ -390,7 +459,13 @@ def test_the_recorder_reports_both_sides(tmp_path):
     for name in ("held_out_real_accuracy", "fresh_fake_accuracy", "jensen_shannon", "diversity", "gradient_norm_critic"):
         assert len(history[name]) == 2 and np.isfinite(history[name]).all()
     assert 0 < history["diversity"][-1] < 2 and history["gradient_norm_generator"][-1] > 0
-    assert list((tmp_path / "board").glob("events*"))
+    events = EventAccumulator(str(tmp_path / "board"))
+    events.Reload()
+    shown = set(events.Tags()["tensors"])
+    assert shown >= {"jensen_shannon", "diversity", "collapsed", "logits of data", "logits of drawn images", "samples"}
+    assert [event.step for event in events.Tensors("jensen_shannon")] == [1, 2]
+    value = tf.make_ndarray(events.Tensors("jensen_shannon")[-1].tensor_proto)
+    assert float(value) == pytest.approx(history["jensen_shannon"][-1], rel=1e-5)
 
 
 def test_the_recorder_goes_back_from_a_nan_and_stops_where_it_cannot():

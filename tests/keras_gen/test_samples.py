@@ -84,6 +84,26 @@ def test_the_nearest_neighbour_error_counts_wrong_classes():
     assert score.value == 0.25
 
 
+def test_sharpness_by_hand():
+    # Differences to the right and below are 0.3 and 0.4 at the one pixel that has both neighbours: 0.5.
+    image = np.array([[0.2, 0.5], [0.6, 0.1]]).reshape(1, 2, 2, 1)
+    assert evaluation.sharpness(image).value == pytest.approx(0.5)
+    both = evaluation.sharpness(np.concatenate([image, np.full_like(image, 0.3)]))
+    assert both.value == pytest.approx(0.25) and both.standard_error == pytest.approx(0.25 / math.sqrt(2))
+    edge = np.zeros((1, 4, 6, 3))
+    edge[:, :, 3:] = 1.0  # 3 of the 3 x 5 pixels lie beside it
+    soft = edge.copy()
+    soft[:, :, 2:4] = 0.5  # twice as wide, half as steep
+    assert evaluation.sharpness(edge).value == pytest.approx(0.2) == evaluation.sharpness(soft).value
+    noisy = images(50, shape=(8, 8, 1))
+    smooth = (noisy + np.roll(noisy, 1, axis=1) + np.roll(noisy, 1, axis=2) + np.roll(noisy, (1, 1), axis=(1, 2))) / 4
+    assert evaluation.sharpness(smooth) < evaluation.sharpness(noisy)
+    with pytest.raises(evaluation.ProtocolError, match="data_shape"):
+        assert evaluation.sharpness(edge) < evaluation.sharpness(noisy)
+    with pytest.raises(ValueError, match="2 x 2 pixels"):
+        evaluation.sharpness(np.zeros((3, 1, 8, 1)))
+
+
 def test_scores_of_different_protocols_are_not_compared():
     one, other = evaluation.Score("a", 1.0, {"samples": 10}), evaluation.Score("a", 2.0, {"samples": 10})
     assert one < other and other > one and other - one == 1.0

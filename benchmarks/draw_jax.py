@@ -1,0 +1,96 @@
+"""DRAW with soft attention in JAX and optax: `lax.scan` over its steps."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.jax_contender import JAXContender, Scanned
+
+
+class Parameters(NamedTuple):
+    """The weights in our model's order; a state before the first step has the rows h and c."""
+
+    first_canvas: Any
+    decoder_first: Any
+    decoder_kernel: Any
+    decoder_bias: Any
+    writer_kernel: Any
+    writer_bias: Any
+    write_window_kernel: Any
+    write_window_bias: Any
+    encoder_first: Any
+    encoder_kernel: Any
+    encoder_bias: Any
+    infers_kernel: Any
+    infers_bias: Any
+    read_window_kernel: Any
+    read_window_bias: Any
+
+
+def lstm(kernel, bias, inputs, state):
+    """The next (h, c); gates in the order input, forget, candidate, output."""
+    h, c = state
+    admit, forget, candidate, show = jnp.split(jnp.concatenate([inputs, h], axis=-1) @ kernel + bias, 4, axis=-1)
+    c = jax.nn.sigmoid(forget + 1.0) * c + jax.nn.sigmoid(admit) * jnp.tanh(candidate)
+    return jax.nn.sigmoid(show) * jnp.tanh(c), c
+
+
+def filters(parameters, pixels, window):
+    """The filters of rows and of columns, `[B, window, pixels]` each, and the intensity `[B, 1, 1]`, of `[B, 5]` numbers."""
+    y, x, log_variance, log_stride, log_intensity = (each[:, None, None] for each in parameters.T)
+    offsets = jnp.exp(log_stride) * (pixels - 1) / (window - 1) * (jnp.arange(window) - (window - 1) / 2)[:, None]
+    precision = jnp.exp(-log_variance)
+
+    def bank(center):
+        means = (pixels + 1) / 2 * (center + 1) - 1 + offsets
+        return jax.nn.softmax(-0.5 * precision * (jnp.arange(pixels) - means) ** 2, axis=-1)
+
+    return bank(y), bank(x), jnp.exp(log_intensity)
+
+
+def loss(weights, x, noise, window):
+    """Minus the bound's mean over the batch, for images `[B, H, W]` and standard normals `[T, B, latent]`."""
+    p = Parameters(*weights)
+    batch, pixels = x.shape[:2]
+
+    def step(state, normal):
+        canvas, encoder, decoder = state
+        rows, columns, intensity = filters(decoder[0] @ p.read_window_kernel + p.read_window_bias, pixels, window)
+        seen = [intensity * (rows @ image @ columns.mT) for image in (x, x - jax.nn.sigmoid(canvas))]
+        # Our model's windows have the pair of channels last.
+        inputs = jnp.stack(seen, axis=-1).reshape(batch, -1)
+        encoder = lstm(p.encoder_kernel, p.encoder_bias, jnp.concatenate([inputs, decoder[0]], axis=-1), encoder)
+        location, log_scale = jnp.split(encoder[0] @ p.infers_kernel + p.infers_bias, 2, axis=-1)
+        kl = 0.5 * jnp.sum(location**2 + jnp.exp(2 * log_scale) - 1 - 2 * log_scale, axis=-1)
+        z = location + jnp.exp(log_scale) * normal
+        decoder = lstm(p.decoder_kernel, p.decoder_bias, z, decoder)
+        patch = (decoder[0] @ p.writer_kernel + p.writer_bias).reshape(batch, window, window)
+        rows, columns, intensity = filters(decoder[0] @ p.write_window_kernel + p.write_window_bias, pixels, window)
+        return (canvas + rows.mT @ patch @ columns / intensity, encoder, decoder), kl
+
+    def repeated(first):
+        return tuple(jnp.broadcast_to(each, (batch, each.shape[-1])) for each in first)
+
+    canvas = jnp.broadcast_to(p.first_canvas[..., 0], x.shape)
+    (canvas, _, _), kl = jax.lax.scan(step, (canvas, repeated(p.encoder_first), repeated(p.decoder_first)), noise)
+    log_likelihood = jnp.sum(x * canvas - jax.nn.softplus(canvas), axis=(1, 2))
+    return jnp.mean(jnp.sum(kl, axis=0) - log_likelihood)
+
+
+class JAX(JAXContender):
+    """`jit` of a step."""
+
+    def draw(self, key, batch):
+        """Standard normals `[T, B, latent]`."""
+        return jax.random.normal(key, (self.settings["steps"], batch, self.settings["latent"]))
+
+    def given(self, noise, batch):
+        return jnp.asarray(noise).transpose(1, 0, 2)
+
+    def loss(self, parameters, x, noise):
+        return loss(parameters, x[..., 0], noise, self.settings["window"])
+
+
+class JAXScan(Scanned, JAX):
+    """`lax.scan` over the batches of an epoch."""

@@ -1,0 +1,31 @@
+"""DRAW in keras_gen."""
+
+import keras_gen as kg
+from benchmarks.keras_contender import KerasContender
+from keras_gen.helmholtz import likelihood
+from keras_gen.noise import BatchNoise, fold_in
+
+
+class KerasGen(KerasContender):
+    """keras_gen's own `fit`."""
+
+    def make_model(self):
+        settings = self.settings
+        return kg.DRAW(
+            data_shape=(settings["size"], settings["size"], 1),
+            steps=settings["steps"],
+            units=settings["units"],
+            latent_dim=settings["latent"],
+            attention="soft",
+            read_size=settings["window"],
+            write_size=settings["window"],
+            seed=1,
+        )
+
+    def make_objective(self):
+        return kg.objectives.ELBO()
+
+    def noise_for(self, images):
+        """Standard normals `[B, T, latent]`."""
+        noise = BatchNoise(fold_in(self.reference_seed(images), likelihood.INFER), (1, len(images)))
+        return noise.normal((self.settings["steps"], self.settings["latent"])).numpy()[0]

@@ -1,0 +1,125 @@
+"""The recipes of the adversarial family: on digits and on folders, resumed, recorded, evaluated."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from keras_gen.callbacks import GameWarning
+from tests.training.helpers import assert_same_run, rows
+from training import data
+from training.evaluate import evaluate
+from training.folder import RunFolder
+from training.run import train
+
+SMALL = {
+    "gan": ["hidden_units=16", "critic_units=8", "latent_dim=4"],
+    "dcgan": ["filters=4,8", "latent_dim=4"],
+    "aae": ["hidden_units=16", "latent_dim=3"],
+    "aae_semi_supervised": ["hidden_units=16", "latent_dim=3"],
+}
+PLAYERS = {"gan": "generator", "dcgan": "generator", "aae": "encoder", "aae_semi_supervised": "encoder"}
+
+
+def play(recipe, out, *more, **options):
+    """Trains the recipe small for an epoch; its figures must be finite, and in the report."""
+    overrides = [*SMALL[recipe], "batch_size=100", "jit_compile=false", *more]
+    result = train(recipe, out, overrides=overrides, **{"epochs": 1, "strategy": "none", "verbose": 0, **options})
+    player = PLAYERS[recipe]
+    for name in ("critic_loss", f"{player}_loss", "val_critic_loss", "jensen_shannon", f"gradient_norm_{player}"):
+        assert np.isfinite(result["metrics"][name]), name
+    page = (out / "report.html").read_text()
+    assert "What the flight recorder found" in page and "jensen shannon" in page and "diversity" in page
+    return result
+
+
+def class_folder(path, classes, channels=3, count=24):
+    """Noise of another brightness in each subfolder."""
+    random = np.random.default_rng(0)
+    for index in range(classes):
+        (path / f"kind {index}").mkdir(parents=True)
+        for number in range(count // classes):
+            image = random.integers(0, 100 + 75 * index, (10, 7, channels), np.uint8)
+            Image.fromarray(image.squeeze()).save(path / f"kind {index}" / f"{number}.png")
+    return f"folder:{path}"
+
+
+@pytest.mark.parametrize("recipe", sorted(SMALL))
+def test_on_a_folder_of_images(tmp_path, recipe):
+    classes = {"dcgan": ["num_classes=3"], "aae_semi_supervised": ["categories=3", "labelled=6"]}.get(recipe, [])
+    play(recipe, tmp_path / "run", "batch_size=10", *classes, data=class_folder(tmp_path / "images", 3))
+    result = evaluate(tmp_path / "run", progress=False)
+    assert np.isfinite(result["figures"]["sharpness"]["mean"])
+    assert ("classification error" in result["figures"]) == (recipe == "aae_semi_supervised")
+    assert ("1-nearest-neighbour error" in result["figures"]) == (recipe == "dcgan")
+
+
+def test_categories_without_labels_are_clusters(tmp_path):
+    images = class_folder(tmp_path / "images" / "all", 1)
+    with pytest.raises(ValueError, match="have no labels, and the recipe uses them.*--set labelled=0, for clusters"):
+        play("aae_semi_supervised", tmp_path / "run", data=images)
+    metrics = play("aae_semi_supervised", tmp_path / "run", "batch_size=10", "labelled=0", data=images)["metrics"]
+    assert metrics["accuracy"] == metrics["classification"] == 0.0
+
+
+def test_subfolders_are_classes(tmp_path):
+    loaded = data.load(class_folder(tmp_path / "images", 2))
+    brightness = loaded.train.reshape(len(loaded.train), -1).max(1)
+    np.testing.assert_array_equal(loaded.labels["train"], brightness > 100)
+    (tmp_path / "images" / "beside.png").write_bytes((tmp_path / "images" / "kind 0" / "0.png").read_bytes())
+    assert not data.load(f"folder:{tmp_path / 'images'}").labels  # one image has no class
+
+
+class Killed(BaseException):
+    """Stands for the death of the process."""
+
+
+def test_a_stopped_game_resumes_exactly(tmp_path, monkeypatch):
+    # Alternate turns over an odd number of batches: whose turn is next is a part of what is saved.
+    settings = ["aae_semi_supervised", tmp_path / "run", "turns=alternate", "labelled=50"]
+    play(*settings[:1], tmp_path / "reference", *settings[2:], epochs=2)
+    save = RunFolder.save_checkpoint
+
+    def dies_after(folder, model, epoch):
+        save(folder, model, epoch)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "save_checkpoint", dies_after)
+        with pytest.raises(Killed):
+            play(*settings, epochs=2)
+    assert play(*settings, epochs=2, resume=True)["resumed_from"] == 1
+    assert_same_run(tmp_path / "run", tmp_path / "reference")
+
+
+def test_the_recorder_is_in_tensorboard_and_in_the_report(tmp_path):
+    with pytest.warns(GameWarning, match="nearly all alike"):
+        play("gan", tmp_path / "run", "learning_rate=1e-12", epochs=3)  # a new generator draws grey images alone
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard" / "game"))
+    events.Reload()
+    shown = set(events.Tags()["tensors"])
+    assert shown >= {"jensen_shannon", "collapsed", "logits of data", "logits of drawn images", "samples"}
+    assert [row["collapsed"] for row in rows(tmp_path / "run")] == [1.0] * 3
+    assert "Epochs 1 to 3: drawn images are nearly all alike" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_an_adversarial_autoencoder_on_digits(tmp_path):
+    play("aae", tmp_path / "run")
+
+
+def test_evaluation_states_its_protocol(tmp_path):
+    play("dcgan", tmp_path / "run")
+    result = evaluate(tmp_path / "run", progress=False)
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text()) == result
+    assert set(result["figures"]) == {
+        "Parzen log-likelihood (nats)", "Frechet distance", "precision", "recall", "sharpness", "1-nearest-neighbour error"
+    }  # fmt: skip
+    baselines = result["baselines"]["training images"]
+    assert baselines.keys() == result["figures"].keys() - {"1-nearest-neighbour error"}
+    protocol = result["protocol"]
+    assert protocol["Parzen log-likelihood (nats)"]["samples"] == 10_000
+    assert len(protocol["Frechet distance"]["features"]) == 16
+    assert "not a measure of quality" in protocol["warnings"][0]
+    assert "not a measure of quality" in (tmp_path / "run" / "report.html").read_text()

@@ -1,0 +1,68 @@
+"""Figures of classifiers that look: how often they are wrong, after one pass."""
+
+import numpy as np
+import tensorflow as tf
+
+from training.data import to_float
+
+_CHUNK = 500
+
+
+def evaluate_classifier(model, data, raw, split, settings, config, seed):
+    """The share of images that are classified wrong.
+
+    Args:
+        model: `RecurrentAttentionClassifier`.
+        data: the `ImageData` that it was trained on.
+        raw: the images of `split` to score on.
+        split: its name.
+        settings, config: of the run.
+        seed: int, first word of the seeds of the places.
+
+    Returns:
+        dict with `model`, `protocol`, `figures` and `baselines`.
+    """
+    labels = data.labels[split][: len(raw)]
+    errors = {"classification error": _wrong(model, raw, labels, seed, False)}
+    if settings["places"] == "learned":
+        errors["classification error, mean locations"] = _wrong(model, raw, labels, seed, True)
+    most = np.bincount(data.labels["train"]).argmax()
+    scales = f"x{settings['glimpse_scales']}" if settings["glimpse_scales"] > 1 else ""
+    window = "x".join([str(settings["glimpse_size"])] * 2) + scales
+    objective = type(model.objective).__name__ if settings["places"] == "learned" else "random places"
+    return {
+        "model": f"{type(model).__name__} {settings['glimpses']} x {window}, {objective}",
+        "protocol": {
+            "data": data.name,
+            "data_sha256": data.digest,
+            "data_description": data.description,
+            "split": split,
+            "images": len(labels),
+            "passes": 1,
+            "seed": seed,
+            "places": "drawn, image i with the key (seed, i); mean locations: the middle, then the means of the policy",
+            "recipe": config["recipe"],
+            "recipe_sha256": config["recipe_sha256"],
+        },
+        "figures": {name: _share(wrong) for name, wrong in errors.items()},
+        "baselines": {"most frequent class": {"classification error": _share(labels != most)}},
+    }
+
+
+def _wrong(model, raw, labels, seed, mean_locations):
+    """Whether each image is classified wrong, bool `[N]`."""
+
+    @tf.function(reduce_retracing=True)
+    def classes(images, rows):
+        return tf.argmax(model.classify(images, rows, mean_locations), axis=-1)
+
+    found = []
+    for start in range(0, len(raw), _CHUNK):
+        images = to_float(raw[start : start + _CHUNK])
+        rows = np.stack([np.full(len(images), seed), start + np.arange(len(images))], axis=1).astype(np.int32)
+        found.append(classes(tf.constant(images), tf.constant(rows)))
+    return np.concatenate(found) != labels
+
+
+def _share(wrong):
+    return {"mean": float(np.mean(wrong)), "standard_error": float(np.std(wrong) / np.sqrt(len(wrong)))}
