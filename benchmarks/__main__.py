@@ -13,7 +13,7 @@ def main():
     parser.add_argument("command", nargs="?", choices=("run", "table", "check", "orderings"), default="run")
     parser.add_argument("--full", action="store_true", help="five repeats of 300 steps and the curves (under 40 minutes)")
     parser.add_argument("--quick", action="store_true", help="three shorter repeats (under 5 minutes): the default")
-    parser.add_argument("--only", nargs="+", metavar="CASE", help="these cases alone")
+    parser.add_argument("--only", nargs="+", metavar="CASE", help="these cases alone; results of the others stay as they are")
     parser.add_argument("--output", default=FOLDER, help="folder of results.json and results.svg")
     arguments = parser.parse_args()
     if arguments.full and arguments.quick:
@@ -31,9 +31,12 @@ def main():
         print(orderings.markdown(results))
     else:
         from benchmarks import picture
-        from benchmarks.run import run
+        from benchmarks.run import renewed, run
 
         results = run(arguments.full, arguments.only, say=lambda line: print(line, flush=True))
+        if arguments.only and os.path.exists(path):
+            with open(path) as file:
+                results = renewed(results, json.load(file))
         _write(path, results)
         with open(os.path.join(arguments.output, "results.svg"), "w") as file:
             file.write(picture.svg(results))

@@ -25,9 +25,14 @@ def description():
         "system": platform.platform(),
         "python": platform.python_version(),
         "versions": versions,
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": now(),
         "load": os.getloadavg()[0],
     }
+
+
+def now():
+    """Date and time, to the minute."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def peaks():

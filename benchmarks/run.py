@@ -5,6 +5,7 @@ import statistics
 import sys
 import tempfile
 
+from benchmarks.machine import now
 from benchmarks.processes import THREADS, Failure, Process
 from benchmarks.registry import cases
 
@@ -32,15 +33,31 @@ def run(full=False, only=None, say=print):
     with opened(Process()) as process:
         results["machine"] = process.ask("call", function="benchmarks.machine:description")
         results["machine"]["peaks"] = process.ask("call", function="benchmarks.machine:peaks")
-    results["cases"] = {}
+    results["cases"], results["measured"] = {}, {}
     for name, case in cases().items():
         if name in only if only else full or case.quick:
             results["cases"][name] = measure(case, full, say)
+            results["measured"][name] = now()
     results["imports"] = imports(5 if full else 2)
     if full:
         results["curves"] = curves(only, say)
         results["precision"] = precision(only, say)
     return results
+
+
+def renewed(results, old):
+    """`results` of some cases put in the place of those in `old`, of the same mode; the other cases keep theirs."""
+    if old["mode"] != results["mode"]:
+        raise ValueError(f"the results there are of {old['mode']} mode, these of {results['mode']}: choose another --output")
+    old = {"measured": dict.fromkeys(old["cases"], old["machine"]["date"]), **old}
+    merged = {**old, **results}
+    for name in ("cases", "measured", "precision"):
+        if name in old:
+            merged[name] = {**old[name], **results.get(name, {})}
+    if "curves" in old:
+        kept = [curve for curve in old["curves"] if curve["case"] not in results["cases"]]
+        merged["curves"] = [*kept, *results.get("curves", [])]
+    return merged
 
 
 def measure(case, full=False, say=print):

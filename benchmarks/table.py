@@ -14,9 +14,11 @@ def markdown(results):
     machine = results["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
     peaks = machine["peaks"]
+    dates = sorted(results["measured"].values()) if "measured" in results else [machine["date"]]
     lines = [
-        f"Measured {machine['date']} on {machine['cores']} cores of {machine['cpu']} ({results['threads']} threads, load "
-        f"{machine['load']:.1f} at the start; {results['mode']} mode): ratios of medians in one run, contenders in turn. "
+        f"Measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))} on {machine['cores']} cores of {machine['cpu']} "
+        f"({results['threads']} threads, load {machine['load']:.1f} at the start; {results['mode']} mode): ratios of medians, "
+        "the contenders of a case in turn in one run. "
         f"Measured peaks: {peaks['flops'] / 1e9:.0f} GFLOP/s, {peaks['bytes'] / 1e9:.0f} GB/s. {versions}.",
         "",
         "| our step over | ratio | must | aim | |",

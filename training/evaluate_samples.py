@@ -72,8 +72,10 @@ def evaluate_samples(model, data, raw, split, settings, config, seed):
 
 
 class FrechetCurve(keras.callbacks.Callback):
-    """A learning curve for models whose losses make none: adds `frechet_distance` to the logs of the first and last epoch and of
-    every `every`-th. Of as many samples as images, at most 2,000, of the same seeds: its figures compare with each other alone.
+    """A learning curve for models whose losses make none: `frechet_distance` in the logs of every `every`-th epoch.
+
+    Of the first and the last one, too. Of as many samples as images, at most 2,000, always of the same seeds: its figures
+    compare with each other alone.
 
     Args:
         features: a `FeatureNetwork`.

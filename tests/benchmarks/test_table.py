@@ -9,7 +9,7 @@ import xml.etree.ElementTree
 import pytest
 
 import benchmarks
-from benchmarks import picture, table
+from benchmarks import picture, run, table
 
 SPREAD = {"min": 1.0, "max": 4.0, "first": 3.0, "memory": 2**30, "ms": []}
 
@@ -54,6 +54,17 @@ def test_a_case_has_its_own_limit_for_the_first_step():
     found["cases"]["draw"] = found["cases"]["vae"]
     limits = {row["what"]: row["must"] for row in table.ratios(found) if "first step" in row["what"]}
     assert sorted(limits.values()) == [10.0, 30.0]
+
+
+def test_cases_measured_anew_replace_their_own_results_alone():
+    old, new = results(keras_gen=2.0, jax_scan=4.0), results(keras_gen=3.0)
+    old["machine"]["date"], new["measured"] = "yesterday", {"gan": "today"}
+    new["cases"] = {"gan": new["cases"]["vae"]}
+    merged = run.renewed(new, old)
+    assert merged["cases"] == {"vae": old["cases"]["vae"], "gan": new["cases"]["gan"]}
+    assert merged["measured"] == {"vae": "yesterday", "gan": "today"}
+    with pytest.raises(ValueError, match="quick mode, these of full"):
+        run.renewed({**new, "mode": "full"}, old)
 
 
 def test_missed_limit_is_said():

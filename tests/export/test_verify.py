@@ -109,7 +109,7 @@ def test_a_runtime_that_fails_is_reported(artifact, monkeypatch):
     from export.artifact import READERS
     from export.signature import LoadedGenerator
 
-    def broken(path):
+    def broken(path, methods):
         def run(seed):
             raise RuntimeError("out of memory")
 

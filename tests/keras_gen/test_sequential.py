@@ -179,8 +179,10 @@ def test_what_is_dreamt_is_drawn_from_the_policy(network, canvas):
     """p of the latents that the generator draws, scored by the machine: the same priors, step by step."""
     model = make(kg.SequentialGenerator, network, canvas)
     draws = model.generator.call(BatchNoise(KEY, (6,)))
+    normals = BatchNoise(KEY, (6,)).normal((STEPS, LATENT))
     trace = model.dream(6, KEY)
-    for (distribution, draw), group in zip(draws, trace.groups, strict=False):
+    for step, ((distribution, draw), group) in enumerate(zip(draws, trace.groups, strict=False)):
+        np.testing.assert_allclose((draw - distribution.mean()) / distribution.stddev(), normals[:, step], rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(group.log_p[0], distribution.log_prob(draw), rtol=1e-5, atol=1e-5)
     distribution, draw = draws[-1]
     np.testing.assert_allclose(trace.log_likelihood[0], distribution.log_prob(draw), rtol=1e-5, atol=1e-5)
@@ -317,8 +319,9 @@ def test_all_known_comes_back_and_nothing_known_is_generated():
     np.testing.assert_array_equal(estimate.figures["bound"], -estimate.figures["kl"])
 
 
-def test_dreams_of_an_imputer_keep_what_is_known():
-    model, image, mask = make(kg.SequentialImputer), some_images(), some_masks()
+@pytest.mark.parametrize("network", ["lstm", "feed_forward"])
+def test_dreams_of_an_imputer_keep_what_is_known(network):
+    model, image, mask = make(kg.SequentialImputer, network), some_images(), some_masks()
     trace = model.dream_like(model.masked(image, mask), KEY)
     *draws, (_, drawn) = model.generator.call(BatchNoise(KEY, (5,)), {"image": tf.constant(image), "mask": tf.constant(mask)})
     completed = model.masked(np.where(mask == 1, image, drawn), mask)

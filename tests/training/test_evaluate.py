@@ -75,3 +75,20 @@ def test_a_fair_coin_costs_one_bit():
     train = np.random.default_rng(0).integers(0, 2, (100_000, 2, 2, 1)).astype(np.float32)
     scores = independent_pixels(train, train[:10], "none")
     np.testing.assert_allclose(scores, -4 * np.log(2), rtol=0.02)
+
+
+def test_an_imputer_is_scored_where_it_is_not_shown_the_pixels(tmp_path):
+    from training.run import train
+
+    small = ("units=8", "latent_dim=2", "steps=1", "batch_size=1000", "drop_rate=0.6", "jit_compile=false")
+    train("sequential_imputer", tmp_path / "run", data="digits", epochs=1, overrides=small, strategy="none", verbose=0)
+    result = evaluate(tmp_path / "run", num_samples=2, num_images=50, progress=False)
+    protocol, figures = result["protocol"], result["figures"]
+    assert protocol["masks"].startswith("MCAR-60") and protocol["masked_fraction"] == pytest.approx(0.6, abs=0.02)
+    assert "no likelihood" in protocol["likelihood"] and protocol["num_samples"] == 2 and protocol["images"] == 50
+    bound = figures["bound"]["mean"]
+    assert bound == pytest.approx(figures["reconstruction"]["mean"] + figures["kl"]["mean"])
+    assert figures["normalized_bound"]["mean"] == pytest.approx(bound / protocol["masked_fraction"])
+    # Hardly trained, every pixel is a coin; the mean image is better than that.
+    assert figures["reconstruction"]["mean"] == pytest.approx(64 * protocol["masked_fraction"] * np.log(2), rel=0.1)
+    assert result["baselines"]["mean image"]["normalized_bound"]["mean"] < 30
