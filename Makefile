@@ -6,7 +6,7 @@ BENCH := .venv-bench
 RUN := TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python
 
 # The suite runs in so many parts, two at a time, each a process of its own: TensorFlow keeps what a process has compiled.
-PARTS := 24
+PARTS := 12
 
 .PHONY: demo test lint readme bench bench-test clean
 

@@ -113,6 +113,25 @@ MODELS = {
     "structured_predictor": lambda **kwargs: kg.StructuredPredictor((7, 6, 1), units=(8, 64), **kwargs),
 }
 
+#: A model of each class and way to learn, for what costs a compilation and does not depend on shapes or likelihoods.
+ONE_OF_EACH = (
+    "vae",
+    "vae_colour",
+    "helmholtz_machine",
+    "belief_network",
+    "belief_network_autoregressive",
+    "categorical_machine",
+    "structured_predictor",
+    "gan",
+    "dcgan_conditional",
+    "aae_categories",
+    "draw_soft_colour",
+    "draw_hard",
+    "sequential_generator",
+    "sequential_imputer_lstm",
+    "recurrent_attention",
+)
+
 
 def images_for(model, count=32, seed=0):
     """Images that the model's likelihood can score, float32 `[count, *data_shape]`."""

@@ -7,11 +7,16 @@ import tensorflow as tf
 
 import keras_gen as kg
 from keras_gen.model import TrainableModel
-from tests.models import MODELS, data_for, draws_images, generated, has_likelihood, images_for, plays_game
+from tests.models import MODELS, ONE_OF_EACH, data_for, draws_images, generated, has_likelihood, images_for, plays_game
 
 
 @pytest.fixture(params=sorted(MODELS))
 def factory(request):
+    return MODELS[request.param]
+
+
+@pytest.fixture(params=ONE_OF_EACH)
+def one_of_each(request):
     return MODELS[request.param]
 
 
@@ -47,6 +52,7 @@ def essentials(config):
 def test_every_public_model_is_in_the_registry():
     public = {name for name in kg.__all__ if isinstance(vars(kg)[name], type) and issubclass(vars(kg)[name], TrainableModel)}
     assert public == {type(factory()).__name__ for factory in MODELS.values()}
+    assert public == {type(MODELS[name]()).__name__ for name in ONE_OF_EACH}
 
 
 def test_fit_reports_finite_figures_and_lowers_the_loss(factory):
@@ -84,8 +90,8 @@ def test_config_round_trip(factory):
     assert essentials(again.get_config()) == essentials(model.get_config())
 
 
-def test_train_step_compiles_whole_with_xla_and_gives_the_same_losses(factory):
-    plain, xla = compiled(factory, jit_compile=False), compiled(factory, jit_compile=True)
+def test_train_step_compiles_whole_with_xla_and_gives_the_same_losses(one_of_each):
+    plain, xla = compiled(one_of_each, jit_compile=False), compiled(one_of_each, jit_compile=True)
     assert xla.jit_compile
     data = data_for(plain)
     losses = [m.fit(*data, batch_size=8, epochs=3, shuffle=False, verbose=0).history["loss"] for m in (plain, xla)]
@@ -93,10 +99,10 @@ def test_train_step_compiles_whole_with_xla_and_gives_the_same_losses(factory):
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_keeps_likelihoods_in_float32(factory, policy):
+def test_mixed_precision_keeps_likelihoods_in_float32(one_of_each, policy):
     keras.config.set_dtype_policy(policy)
     try:
-        model = compiled(factory)
+        model = compiled(one_of_each)
     finally:
         keras.config.set_dtype_policy("float32")
     data = data_for(model)
