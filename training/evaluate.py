@@ -55,44 +55,47 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
     raw = data.split(split)[:num_images]
     images = training.data.fixed_images(raw, settings.get("binarization", "none"))
     model = keras.saving.load_model(file)
-    if not isinstance(model, LikelihoodModel) or isinstance(model, kg.SequentialImputer):
-        if isinstance(model, kg.RecurrentAttentionClassifier):
-            result = evaluate_classifier(model, data, raw, split, settings, config, seed)
-        elif isinstance(model, kg.SequentialImputer):
-            result = _evaluate_imputer(model, data, images, split, min(num_samples, _ELBO_SAMPLES), batch_size, config, seed)
-        else:
-            result = evaluate_samples(model, data, raw, split, settings, config, seed)
-        rows = folder.rows()
-        result["training"] = {"epochs": len(rows), "seconds": round(sum(row["seconds"] for row in rows), 1)}
-        write_json(folder.evaluation, result)
-        write_report(folder)
-        return result
+    if isinstance(model, kg.SequentialImputer):
+        result = _evaluate_imputer(model, data, images, settings, min(num_samples, _ELBO_SAMPLES), batch_size, seed)
+    elif isinstance(model, LikelihoodModel):
+        result = _evaluate_likelihood(model, data, images, settings, num_samples, batch_size, seed, progress)
+    elif isinstance(model, kg.RecurrentAttentionClassifier):
+        result = evaluate_classifier(model, data, raw, split, settings, seed)
+    else:
+        result = evaluate_samples(model, data, raw, split, settings, seed)
+    rows = folder.rows()
+    result["training"] = {"epochs": len(rows), "seconds": round(sum(row["seconds"] for row in rows), 1)}
+    result["protocol"] = {
+        **result["protocol"],
+        "data": data.name,
+        "data_sha256": data.digest,
+        "split": split,
+        "images": len(images),
+        "seed": seed,
+        "recipe": config["recipe"],
+        "recipe_sha256": config["recipe_sha256"],
+    }
+    write_json(folder.evaluation, result)
+    write_report(folder)
+    return result
 
+
+def _evaluate_likelihood(model, data, images, settings, num_samples, batch_size, seed, progress):
+    """The log-likelihood by importance sampling and the ELBO, beside independent pixels."""
     estimate = kg.evaluation.log_likelihood(
         model, images, num_samples=num_samples, batch_size=batch_size, seed=seed, progress=progress
     )
-    elbo = _elbo(model, images, batch_size, seed)
-    rows = folder.rows()
     result = {
         "model": _describe(model, settings),
-        "training": {"epochs": len(rows), "seconds": round(sum(row["seconds"] for row in rows), 1)},
         "protocol": {
             "estimator": "log mean of K importance weights p(x, z) / q(z given x), z from q(z given x); nats an image",
-            "data": data.name,
-            "data_sha256": data.digest,
-            "split": split,
-            "images": len(images),
-            "binarization": settings["binarization"],
-            "binarization_seed": 0 if settings["binarization"] == "dynamic" else None,
             "num_samples": num_samples,
-            "seed": seed,
-            "recipe": config["recipe"],
-            "recipe_sha256": config["recipe_sha256"],
+            **_binarization(settings),
         },
         "figures": {
             "log_likelihood": _figure(estimate.per_image),
             "negative_log_likelihood": _figure(-estimate.per_image),
-            "elbo": {**_figure(elbo), "num_samples": _ELBO_SAMPLES},
+            "elbo": {**_figure(_elbo(model, images, batch_size, seed)), "num_samples": _ELBO_SAMPLES},
             "effective_sample_size": {
                 "mean": float(np.mean(estimate.effective_sample_size)),
                 "median": float(np.median(estimate.effective_sample_size)),
@@ -111,14 +114,11 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
     if levels and levels > 2:
         dimensions = np.log(2) * np.prod(data.shape)
         result["figures"]["bits_per_dimension"] = _figure(-estimate.per_image / dimensions)
-    write_json(folder.evaluation, result)
-    write_report(folder)
     return result
 
 
-def _evaluate_imputer(model, data, images, split, num_samples, batch_size, config, seed):
+def _evaluate_imputer(model, data, images, settings, num_samples, batch_size, seed):
     """The bound over missing pixels, divided by their share, beside the same of the training images' mean."""
-    settings = config["settings"]
     masks = model.draw_masks(len(images), fold_in([seed, 0], 1)).numpy()
     score = kg.evaluation.imputation_score(model, images, masks, num_samples, batch_size, seed)
     fraction = score.masked_fraction
@@ -132,16 +132,8 @@ def _evaluate_imputer(model, data, images, split, num_samples, batch_size, confi
             + (" of grey values: no likelihood" if settings["likelihood"] == "cross_entropy" else ""),
             "masks": f"{model.masks_drawn}; one for each image, by seed",
             "masked_fraction": fraction,
-            "data": data.name,
-            "data_sha256": data.digest,
-            "split": split,
-            "images": len(images),
-            "binarization": settings["binarization"],
-            "binarization_seed": 0 if settings["binarization"] == "dynamic" else None,
             "num_samples": num_samples,
-            "seed": seed,
-            "recipe": config["recipe"],
-            "recipe_sha256": config["recipe_sha256"],
+            **_binarization(settings),
         },
         "figures": {
             "normalized_bound": _figure(score.per_image / fraction),
@@ -156,6 +148,12 @@ def _evaluate_imputer(model, data, images, split, num_samples, batch_size, confi
         pixels = -(images * np.log(mean) + (1 - images) * np.log1p(-mean)) * (1 - masks)
         result["baselines"]["mean image"] = {"normalized_bound": _figure(pixels.sum(axis=(1, 2, 3)) / fraction)}
     return result
+
+
+def _binarization(settings):
+    """How the images were binarised, for protocols."""
+    kind = settings["binarization"]
+    return {"binarization": kind, "binarization_seed": 0 if kind == "dynamic" else None}
 
 
 def _describe(model, settings):

@@ -8,7 +8,7 @@ from training.data import to_float
 _CHUNK = 500
 
 
-def evaluate_classifier(model, data, raw, split, settings, config, seed):
+def evaluate_classifier(model, data, raw, split, settings, seed):
     """The share of images that are classified wrong.
 
     Args:
@@ -16,11 +16,11 @@ def evaluate_classifier(model, data, raw, split, settings, config, seed):
         data: the `ImageData` that it was trained on.
         raw: the images of `split` to score on.
         split: its name.
-        settings, config: of the run.
+        settings: of the run.
         seed: int, first word of the seeds of the places.
 
     Returns:
-        dict with `model`, `protocol`, `figures` and `baselines`.
+        dict with `model`, `protocol` (what is not the same for every run), `figures` and `baselines`.
     """
     labels = data.labels[split][: len(raw)]
     errors = {"classification error": _wrong(model, raw, labels, seed, False)}
@@ -33,16 +33,9 @@ def evaluate_classifier(model, data, raw, split, settings, config, seed):
     return {
         "model": f"{type(model).__name__} {settings['glimpses']} x {window}, {objective}",
         "protocol": {
-            "data": data.name,
-            "data_sha256": data.digest,
             "data_description": data.description,
-            "split": split,
-            "images": len(labels),
             "passes": 1,
-            "seed": seed,
             "places": "drawn, image i with the key (seed, i); mean locations: the middle, then the means of the policy",
-            "recipe": config["recipe"],
-            "recipe_sha256": config["recipe_sha256"],
         },
         "figures": {name: _share(wrong) for name, wrong in errors.items()},
         "baselines": {"most frequent class": {"classification error": _share(labels != most)}},

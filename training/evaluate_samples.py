@@ -11,7 +11,7 @@ _SAMPLES = 10_000  # as published, for Parzen windows
 _CHUNK = 500
 
 
-def evaluate_samples(model, data, raw, split, settings, config, seed):
+def evaluate_samples(model, data, raw, split, settings, seed):
     """Parzen log-likelihood, Frechet distance, precision and recall, sharpness, and what labels allow.
 
     Args:
@@ -19,11 +19,11 @@ def evaluate_samples(model, data, raw, split, settings, config, seed):
         data: the `ImageData` that it was trained on.
         raw: the images of `split` to score on.
         split: its name.
-        settings, config: of the run.
+        settings: of the run.
         seed: int, first word of the samples' seeds.
 
     Returns:
-        dict with `protocol`, `figures` and `baselines`.
+        dict with `model`, `protocol` (what is not the same for every run), `figures` and `baselines`.
     """
     images = to_float(raw)
     labels = data.labels.get(split)
@@ -55,16 +55,9 @@ def evaluate_samples(model, data, raw, split, settings, config, seed):
     return {
         "model": f"{type(model).__name__}, latent {settings['latent_dim']}",
         "protocol": {
-            "data": data.name,
-            "data_sha256": data.digest,
-            "split": split,
-            "images": len(images),
             "samples": _SAMPLES,
-            "seed": seed,
             "warnings": sorted({score.warning for score in scores if score.warning}),
             **{score.name: score.protocol for score in scores},
-            "recipe": config["recipe"],
-            "recipe_sha256": config["recipe_sha256"],
         },
         "figures": {score.name: _figure(score) for score in scores},
         "baselines": {"training images": {score.name: _figure(score) for score in baselines}},

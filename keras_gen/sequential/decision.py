@@ -10,7 +10,7 @@ from keras_gen.noise import BatchNoise, CounterNoise, fold_in
 from keras_gen.objectives.likelihood_ratio import Seen
 from keras_gen.sequential import masks as masks_module
 from keras_gen.sequential.machine import CanvasGenerator, SequentialMachine, StepLatent, check_positive
-from keras_gen.sequential.recurrent import LSTM, in_float32, linear
+from keras_gen.sequential.recurrent import LSTM, flat, in_float32, linear
 from keras_gen.trace import unit_log_prob
 
 NETWORKS = ("lstm", "feed_forward")
@@ -106,11 +106,6 @@ class ImputingGenerator(PolicyGenerator):
         """As `generate`, with the known pixels in their places as they were given."""
         known = context["mask"] > 0.5
         return {name: tf.where(known, context["image"], drawn) for name, drawn in self.generate(noise, context).items()}
-
-
-def flat(values):
-    """`[R, H, W, C]` to `[R, H W C]`."""
-    return tf.reshape(values, (-1, values.shape[1] * values.shape[2] * values.shape[3]))
 
 
 class PolicyMachine(SequentialMachine):

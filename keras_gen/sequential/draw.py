@@ -7,7 +7,7 @@ from keras_gen.objectives import ELBO, NVIL
 from keras_gen.objectives.likelihood_ratio import Seen
 from keras_gen.sequential import attention as windows
 from keras_gen.sequential.machine import CanvasGenerator, SequentialMachine, StepLatent, WindowPosition, check_positive
-from keras_gen.sequential.recurrent import LSTM, in_float32, linear
+from keras_gen.sequential.recurrent import LSTM, flat, in_float32, linear
 from keras_gen.trace import Action
 
 ATTENTIONS = (None, "soft", "hard")
@@ -216,20 +216,20 @@ class DRAW(SequentialMachine):
         if self.attention == "soft":
             window = windows.soft_window(in_float32(self.read_window, h), self.data_shape, size)
             both = windows.soft_read(both, window, size)
-        return tf.reshape(both, (-1, both.shape[1] * both.shape[2] * both.shape[3])), chosen
+        return flat(both), chosen
 
     def actions(self, x, outputs, groups, log_likelihood):
         if not self._learns_places:
             return ()
         kl = tf.stack([group.kl() for group in groups])
         later = tf.cumsum(kl, axis=0, reverse=True)  # of this step and those after it
-        flat = tf.cast(tf.reshape(x, (-1, x.shape[1] * x.shape[2] * x.shape[3])), tf.float32)
+        pixels = tf.cast(flat(x), tf.float32)
         made = []
         for name, places, costs in (("read", self.places, later), ("write", self.generator.places, later - kl)):
             # A place that was read from has its part in this step's KL already, one that was written to in later ones.
             log_pi = windows.position_log_prob(outputs[f"{name}_logits"], places, outputs[f"{name}_place"])
             state = tf.stop_gradient(outputs[f"{name}_state"])
-            image = tf.broadcast_to(flat, tf.concat([tf.shape(state)[:-1], [flat.shape[-1]]], 0))
+            image = tf.broadcast_to(pixels, tf.concat([tf.shape(state)[:-1], [pixels.shape[-1]]], 0))
             made.append(Action(log_pi, tf.concat([image, state], axis=-1), log_likelihood - costs))
         return tuple(made)
 

@@ -80,3 +80,8 @@ def linear(inputs, units, name, dtype, scale=None):
 def in_float32(layer, inputs):
     """A layer's output, whatever precision it computes in."""
     return tf.cast(layer(inputs), tf.float32)
+
+
+def flat(values):
+    """`[R, H, W, C]` to `[R, H W C]`."""
+    return tf.reshape(values, (-1, values.shape[1] * values.shape[2] * values.shape[3]))
