@@ -52,13 +52,16 @@ class Worker:
         self.contender = self.kind(settings, weights, images, validation)
         return {}
 
-    def write_reference(self, reference):
-        """Writes our weights, a batch, its noise, and each player's loss and gradient, which every port must reproduce."""
+    def write_reference(self, reference, batch=0):
+        """Writes our weights, a batch, its noise, and each player's loss and gradient, which every port must reproduce.
+
+        `batch`: which one; another gives other images and, where it depends on them, other noise.
+        """
         import numpy as np
 
         from benchmarks.images import digits
 
-        images = digits(self.settings["batch"], self.settings["size"], 2)
+        images = digits(self.settings["batch"], self.settings["size"], 2 + batch)
         noise = self.contender.noise_for(images)
         weights, players = self.contender.weights, self.contender.players(images, noise=None)
         arrays = {f"weight{index}": weight for index, weight in enumerate(weights)}

@@ -121,6 +121,20 @@ class BatchNoise(Noise):
         return tf.reshape(words, (rows, size))
 
 
+class JoinedNoise:
+    """Uniforms for several batches that are computed as one: those of each part, one after the other along the first axis.
+
+    Args:
+        parts: `Noise`s.
+    """
+
+    def __init__(self, *parts):
+        self._parts = parts
+
+    def uniform(self, event_shape):
+        return tf.concat([part.uniform(event_shape) for part in self._parts], axis=0)
+
+
 def _words(key, count):
     """`count` random uint32: the first words of all blocks, then the second ones."""
     key = tf.cast(key, tf.uint32)

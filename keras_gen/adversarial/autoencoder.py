@@ -195,7 +195,8 @@ class AdversarialAutoencoder(AdversarialModel):
                 pairs.append((self.category_critic, drawn[:, : self.categories], probabilities))
             total = 0.0
             for judge, real, fake in reversed(pairs):  # the figures are those of the style
-                loss, figures = judged(rules.losses, self._judged(judge, real), self._judged(judge, fake))
+                logits = tf.split(self._judged(judge, tf.concat([real, fake], axis=0)), 2)  # one product for both
+                loss, figures = judged(rules.losses, *logits)
                 if rules.gradient_penalty and training:
                     share = noise(_BETWEEN).uniform(())
                     weight = rules.gradient_penalty

@@ -9,7 +9,7 @@ from keras_gen.adversarial.generator import ImplicitGenerator
 from keras_gen.adversarial.losses import gradient_penalty
 from keras_gen.adversarial.priors import UniformPrior
 from keras_gen.conditionals import Conditional
-from keras_gen.noise import BatchNoise, fold_in
+from keras_gen.noise import BatchNoise, JoinedNoise, fold_in
 
 # Streams of a step's key.
 _FAKE, _DROP_REAL, _DROP_FAKE, _BETWEEN, _FRESH, _DROP_FRESH = range(6)
@@ -62,10 +62,14 @@ class _Adversary(AdversarialModel):
 
         def critic():
             fake = tf.stop_gradient(self.generator.call(noise(_FAKE), label, training))
-            # Two calls: normalised together, the batch's statistics would tell data from drawn images.
-            real_logits = self.judge(x, label, dropping(_DROP_REAL), training)
-            fake_logits = self.judge(fake, label, dropping(_DROP_FAKE), training)
-            loss, figures = judged(rules.losses, real_logits, fake_logits)
+            drops = dropping(_DROP_REAL), dropping(_DROP_FAKE)
+            if self.critic.is_rowwise:  # once for both: fewer and larger products
+                labels = None if label is None else tf.concat([label, label], axis=0)
+                joined = JoinedNoise(*drops) if training else None
+                logits = tf.split(self.judge(tf.concat([x, fake], axis=0), labels, joined, training), 2)
+            else:  # normalised together, the batch's statistics would tell data from drawn images
+                logits = [self.judge(each, label, drop, training) for each, drop in zip((x, fake), drops, strict=True)]
+            loss, figures = judged(rules.losses, *logits)
             if rules.gradient_penalty and training:
                 share = noise(_BETWEEN).uniform(())
                 penalty = gradient_penalty(lambda m: self.judge(m, label, None, training), x, fake, share)

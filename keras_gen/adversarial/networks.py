@@ -10,6 +10,8 @@ import math
 import keras
 import tensorflow as tf
 
+from keras_gen.adversarial.convolutions import doubled, halved
+
 LEAK = 0.2  # slope of the critics' leaky ReLU below 0
 # Layers that leave values as they are.
 _RESHAPING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Permute)
@@ -20,6 +22,8 @@ class Network(keras.layers.Layer):
 
     #: Whether it normalises by the statistics of the batch while training.
     normalizes_batch = False
+    #: Whether each row of the result is known to depend on its own row alone, so that batches may be computed as one.
+    is_rowwise = False
 
     def _layer(self, kind, units, input_shape, **kwargs):
         """A built Keras layer under this network's dtype policy, and the shape it returns."""
@@ -102,6 +106,8 @@ class MaxoutCritic(Network):
     Goodfellow, Warde-Farley, Mirza, Courville, Bengio: Maxout networks. ICML 2013.
     """
 
+    is_rowwise = True
+
     def __init__(self, event_shape, units=(240, 240), pieces=5, num_classes=0, input_dropout=0.2, dropout=0.5, **kwargs):
         super().__init__(**kwargs)
         self.units, self.pieces, self.input_dropout, self.dropout = tuple(units), pieces, input_dropout, dropout
@@ -132,6 +138,8 @@ class MLPCritic(Network):
         num_classes: length of the label, 0 for none; it joins the input.
         dropout: probability that a unit is dropped while training.
     """
+
+    is_rowwise = True
 
     def __init__(self, event_shape, hidden_units, num_classes=0, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
@@ -199,7 +207,8 @@ class ConvolutionalDecoder(Network):
         values = tf.reshape(values, (-1, *self.base, self.filters[-1]))
         for layer, normalization in zip(self.convolutions, self.normalizations, strict=True):
             values = tf.nn.relu(normalization(layer(with_label(values, label)), training=training))
-        image = tf.sigmoid(self.head(with_label(values, label)))
+        values = with_label(values, label)
+        image = tf.sigmoid(doubled(self.head, values) if training else self.head(values))
         return image[:, : self.data_shape[0], : self.data_shape[1]]
 
 
@@ -239,7 +248,8 @@ class ConvolutionalCritic(Network):
     def call(self, inputs, label=None, noise=None, training=False):
         values = 2.0 * inputs - 1.0
         for layer, normalization in zip(self.convolutions, self.normalizations, strict=True):
-            values = layer(with_label(values, label))
+            values = with_label(values, label)
+            values = halved(layer, values) if training else layer(values)
             values = tf.nn.leaky_relu(normalization(values, training=training) if normalization else values, LEAK)
         values = tf.reshape(values, (-1, math.prod(self.maps)))
         for layer, normalization in zip(self.dense, self.dense_normalizations, strict=True):

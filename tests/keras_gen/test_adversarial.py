@@ -205,6 +205,30 @@ def test_data_and_drawn_images_are_normalised_as_separate_batches():
     np.testing.assert_array_equal(logits[0], logits[1])
 
 
+@pytest.mark.parametrize("training", (True, False))
+def test_a_critic_that_sees_rows_alone_judges_data_and_drawn_images_in_one_call(training, monkeypatch):
+    model = small_gan(num_classes=3)
+    model.compile()
+    label = model.one_hot(np.arange(6) % 3)
+
+    def critic_move():
+        move = model.moves(tf.constant(grey(6)), label, tf.constant([3, 4]), training)[0]
+        with tf.GradientTape() as tape:
+            loss, figures = move.minimised()
+            total = tf.reduce_sum(loss)
+        return [loss, figures["fake_accuracy"], *tape.gradient(total, model.sides()["critic"])]
+
+    together = critic_move()
+    calls = []
+    judge = model.judge
+    monkeypatch.setattr(model, "judge", lambda *arguments: calls.append(len(arguments[0])) or judge(*arguments))
+    critic_move()
+    monkeypatch.setattr(networks.MaxoutCritic, "is_rowwise", False)
+    for got, wanted in zip(together, critic_move(), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+    assert calls == [12, 6, 6]
+
+
 def test_a_shipped_generator_normalises_by_moving_statistics():
     model = kg.DCGAN(SHAPE, latent_dim=4, filters=(4, 8), seed=1)
     before = model.sample(3).numpy()
