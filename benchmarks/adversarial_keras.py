@@ -17,7 +17,12 @@ class KerasGen(KerasContender):
         settings = self.settings
         common = {"data_shape": (settings["size"], settings["size"], 1), "latent_dim": settings["latent"], "seed": 1}
         if settings["model"] == "dcgan":
-            return kg.DCGAN(**common, filters=tuple(settings["filters"]), dense_units=tuple(settings["dense"]))
+            model = kg.DCGAN(**common, filters=tuple(settings["filters"]), dense_units=tuple(settings["dense"]))
+            # The usual start draws images that are grey to rounding: the critic's first units would be at their kinks, where
+            # the gradients of two programs cannot be compared.
+            head = model.generator.network.head.kernel
+            head.assign(30.0 * head)
+            return model
         common["hidden_units"] = tuple(settings["hidden"])
         if settings["model"] == "aae":
             return kg.AdversarialAutoencoder(**common, prior_scale=settings["spread"])

@@ -27,8 +27,8 @@ class KerasContender(Contender):
         raise NotImplementedError
 
     def reference_seed(self, images):
-        """int32 `[2]`: the key of the step that ports must reproduce."""
-        return tf.constant([1, 2])
+        """int32 `[2]`: the key of the step that ports must reproduce, another one for other images."""
+        return tf.constant([1, int(np.sum(images, dtype=np.float64))])
 
     def reset(self):
         if hasattr(self, "model"):
