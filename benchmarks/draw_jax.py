@@ -58,8 +58,8 @@ def loss(weights, x, noise, window):
         canvas, encoder, decoder = state
         rows, columns, intensity = filters(decoder[0] @ p.read_window_kernel + p.read_window_bias, pixels, window)
         seen = [intensity * (rows @ image @ columns.mT) for image in (x, x - jax.nn.sigmoid(canvas))]
-        # Our model's windows have the pair of channels last.
-        inputs = jnp.stack(seen, axis=-1).reshape(batch, -1)
+        # Our model's windows have the pair of images beside their rows.
+        inputs = jnp.stack(seen, axis=2).reshape(batch, -1)
         encoder = lstm(p.encoder_kernel, p.encoder_bias, jnp.concatenate([inputs, decoder[0]], axis=-1), encoder)
         location, log_scale = jnp.split(encoder[0] @ p.infers_kernel + p.infers_bias, 2, axis=-1)
         kl = 0.5 * jnp.sum(location**2 + jnp.exp(2 * log_scale) - 1 - 2 * log_scale, axis=-1)

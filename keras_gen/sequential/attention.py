@@ -73,19 +73,33 @@ def soft_window(parameters, data_shape, size):
 
 
 def filters(center, stride, variance, size, pixels):
-    """A bank of N Gaussian filters over a line of pixels, `[R, N, pixels]`, each with weights that sum to 1.
+    """A bank of N Gaussian filters over a line of pixels, `[R, ..., N, pixels]`, each with weights that sum to 1.
 
     A filter that lies outside the line, where all its weights would underflow, ends on the pixel next to it.
 
     Args:
-        center, stride, variance: `[R]`, as in `Window`.
+        center, stride, variance: `[R]`, as in `Window`; or shapes that broadcast to `[R, ...]`, a bank for each.
         size: N; the filters' means are center + (i - (N - 1) / 2) stride for i = 0 ... N - 1.
         pixels: int.
     """
     offsets = tf.range(size, dtype=center.dtype) - 0.5 * (size - 1)
-    means = center[:, None] + offsets * stride[:, None]
-    distance = tf.range(pixels, dtype=center.dtype) - means[:, :, None]
-    return tf.nn.softmax(-0.5 * tf.square(distance) / tf.maximum(variance, _LEAST_VARIANCE)[:, None, None], axis=-1)
+    means = center[..., None] + offsets * stride[..., None]
+    # Few operations on `[R, N, pixels]`, which are the most of a step's elements: all else is done to pixels and to means.
+    sharpness = tf.math.rsqrt(2.0 * tf.maximum(variance, _LEAST_VARIANCE))[..., None]
+    pixel = tf.range(pixels, dtype=center.dtype) * sharpness
+    distance = tf.math.squared_difference(pixel[..., None, :], (means * sharpness)[..., None])
+    return tf.nn.softmax(-distance, axis=-1)
+
+
+def _rows_and_columns(window, size, height, width):
+    """The two banks of a window, `[R, N, height]` and `[R, N, width]`."""
+    if height != width:
+        return tuple(
+            filters(center, window.stride, window.variance, size, pixels)
+            for center, pixels in ((window.center_y, height), (window.center_x, width))
+        )
+    centers = tf.stack([window.center_y, window.center_x], axis=-1)
+    return tf.unstack(filters(centers, window.stride[:, None], window.variance[:, None], size, height), axis=1)
 
 
 def soft_read(image, window, size):
@@ -93,23 +107,32 @@ def soft_read(image, window, size):
 
     Cost: two matrix products an image, N H W C + N^2 W C multiplications.
     """
-    _, height, width, channels = image.shape
-    rows = filters(window.center_y, window.stride, window.variance, size, height)
-    columns = filters(window.center_x, window.stride, window.variance, size, width)
-    # Channels stand beside the rows, so that each side takes one product whatever their number is.
-    image = tf.reshape(_swap(image), (-1, height, channels * width))
-    half = tf.reshape(tf.matmul(rows, image), (-1, size * channels, width))
-    patch = tf.matmul(half, columns * window.intensity[:, None, None], transpose_b=True)
-    return _swap(tf.reshape(patch, (-1, size, channels, size)))
+    return _swap(_read(_swap(image), window, size))
+
+
+def soft_reads(images, window, size):
+    """What `soft_read` sees of several images, as one vector `[R, N M N]` of M channels in all: rows, channels, columns."""
+    seen = _read(tf.concat([_swap(image) for image in images], axis=2), window, size)
+    return tf.reshape(seen, (-1, size * size * seen.shape[2]))
+
+
+def _read(beside, window, size):
+    """`soft_read` of `[R, H, C, W]` as `[R, N, C, N]`: channels stand beside the rows, so that each side takes one product."""
+    _, height, channels, width = beside.shape
+    rows, columns = _rows_and_columns(window, size, height, width)
+    half = tf.matmul(rows, tf.reshape(beside, (-1, height, channels * width)))
+    half = tf.reshape(half, (-1, size * channels, width))
+    seen = tf.matmul(half, columns, transpose_b=True) * window.intensity[:, None, None]
+    return tf.reshape(seen, (-1, size, channels, size))
 
 
 def soft_write(patch, window, data_shape):
     """(1 / intensity) F_Y^T patch F_X: an image `[R, H, W, C]` on which the filters leave the patch `[R, N, N, C]`."""
     height, width = data_shape[:2]
     _, size, _, channels = patch.shape
-    rows = filters(window.center_y, window.stride, window.variance, size, height)
-    columns = filters(window.center_x, window.stride, window.variance, size, width)
-    half = tf.matmul(tf.reshape(_swap(patch), (-1, size * channels, size)), columns / window.intensity[:, None, None])
+    rows, columns = _rows_and_columns(window, size, height, width)
+    patch = tf.reshape(_swap(patch), (-1, size * channels, size)) / window.intensity[:, None, None]
+    half = tf.matmul(patch, columns)
     image = tf.matmul(rows, tf.reshape(half, (-1, size, channels * width)), transpose_a=True)
     return _swap(tf.reshape(image, (-1, height, channels, width)))
 

@@ -10,7 +10,7 @@ from keras_gen.noise import BatchNoise, CounterNoise, fold_in
 from keras_gen.objectives.likelihood_ratio import Seen
 from keras_gen.sequential import masks as masks_module
 from keras_gen.sequential.machine import CanvasGenerator, SequentialMachine, StepLatent, check_positive
-from keras_gen.sequential.recurrent import LSTM, flat, in_float32, linear
+from keras_gen.sequential.recurrent import LSTM, flat, linear, product
 from keras_gen.trace import unit_log_prob
 
 NETWORKS = ("lstm", "feed_forward")
@@ -29,7 +29,7 @@ class Hidden(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs):
-        return tf.nn.relu(self.second(tf.nn.relu(self.first(inputs))))
+        return tf.nn.relu(product(self.second, tf.nn.relu(product(self.first, inputs))))
 
 
 class PolicyGenerator(CanvasGenerator):
@@ -80,11 +80,11 @@ class PolicyGenerator(CanvasGenerator):
         else:
             seen = flat(self.shown(state["canvas"], context))
             if self.recurrent:
-                reader = self.reader.step(tf.concat([seen, state["decoder"][0]], axis=-1), state["reader"])
+                reader = self.reader.step((seen, state["decoder"][0]), state["reader"])
                 state, h = {**state, "reader": reader}, reader[0]
             else:
                 h = self.reader(seen)
-        return state, tuple(tf.split(in_float32(self.policy, h), 2, axis=-1))
+        return state, tuple(tf.split(product(self.policy, h), 2, axis=-1))
 
     def advance(self, state, z, uniform=None, context=None):
         if self.recurrent:
@@ -93,7 +93,7 @@ class PolicyGenerator(CanvasGenerator):
             state, h = {**state, "decoder": decoder}, decoder[0] if self.additive else decoder[1]
         else:
             h = self.decoder(z)
-        written = tf.reshape(in_float32(self.writer, h), (-1, *self.canvas_shape))
+        written = tf.reshape(product(self.writer, h), (-1, *self.canvas_shape))
         return {**state, "canvas": state["canvas"] + written if self.additive else written}, {}
 
 
@@ -134,11 +134,11 @@ class PolicyMachine(SequentialMachine):
     def infer(self, state, x, uniform=None, context=None):
         seen = flat(tf.concat([x, x - self.generator.shown(state["canvas"], context)], axis=-1))
         if self.generator.recurrent:
-            encoder = self.encoder.step(tf.concat([seen, state["decoder"][0]], axis=-1), state["encoder"])
+            encoder = self.encoder.step((seen, state["decoder"][0]), state["encoder"])
             state, h = {**state, "encoder": encoder}, encoder[0]
         else:
             h = self.encoder(seen)
-        return state, tf.split(in_float32(self.infers, h), 2, axis=-1), {}
+        return state, tf.split(product(self.infers, h), 2, axis=-1), {}
 
     @property
     def recognition(self):

@@ -7,7 +7,7 @@ from keras_gen.objectives import ELBO, NVIL
 from keras_gen.objectives.likelihood_ratio import Seen
 from keras_gen.sequential import attention as windows
 from keras_gen.sequential.machine import CanvasGenerator, SequentialMachine, StepLatent, WindowPosition, check_positive
-from keras_gen.sequential.recurrent import LSTM, flat, in_float32, linear
+from keras_gen.sequential.recurrent import LSTM, flat, linear, product
 from keras_gen.trace import Action
 
 ATTENTIONS = (None, "soft", "hard")
@@ -46,13 +46,13 @@ class DrawGenerator(CanvasGenerator):
     def advance(self, state, z, uniform=None, context=None):
         decoder = self.decoder.step(z, state["decoder"])
         h = decoder[0]
-        values, chosen = in_float32(self.writer, h), {}
+        values, chosen = product(self.writer, h), {}
         if self.attention is None:
             added = tf.reshape(values, (-1, *self.canvas_shape))
         else:
             patch = tf.reshape(values, (-1, self.write_size, self.write_size, self.canvas_shape[2]))
             if self.attention == "soft":
-                window = windows.soft_window(in_float32(self.write_window, h), self.canvas_shape, self.write_size)
+                window = windows.soft_window(product(self.write_window, h), self.canvas_shape, self.write_size)
                 added = windows.soft_write(patch, window, self.canvas_shape)
             else:
                 place, chosen = choose(self.write_window, h, self.places, uniform, "write")
@@ -67,7 +67,7 @@ def choose(layer, h, places, uniform, name):
     """
     if layer is None:
         return windows.choose_position(tf.zeros((1, sum(places))), places, uniform), {}
-    logits = in_float32(layer, h)
+    logits = product(layer, h)
     place = windows.choose_position(logits, places, uniform)
     return place, {f"{name}_logits": logits, f"{name}_place": place, f"{name}_state": h}
 
@@ -202,8 +202,8 @@ class DRAW(SequentialMachine):
     def infer(self, state, x, uniform=None, context=None):
         h = state["decoder"][0]
         seen, chosen = self._read(x, state["canvas"], h, uniform)
-        encoder = self.encoder.step(tf.concat([seen, h], axis=-1), state["encoder"])
-        parameters = tf.split(in_float32(self.infers, encoder[0]), 2, axis=-1)
+        encoder = self.encoder.step((seen, h), state["encoder"])
+        parameters = tf.split(product(self.infers, encoder[0]), 2, axis=-1)
         return {**state, "encoder": encoder}, parameters, chosen
 
     def _read(self, x, canvas, h, uniform):
@@ -212,11 +212,11 @@ class DRAW(SequentialMachine):
         if self.attention == "hard":
             place, chosen = choose(self.read_window, h, self.places, uniform, "read")
             x, canvas = (windows.hard_read(each, place[:, 0], place[:, 1], size) for each in (x, canvas))
-        both = tf.concat([x, x - self.generator.mean_of(canvas)], axis=-1)
+        both = [x, x - self.generator.mean_of(canvas)]
         if self.attention == "soft":
-            window = windows.soft_window(in_float32(self.read_window, h), self.data_shape, size)
-            both = windows.soft_read(both, window, size)
-        return flat(both), chosen
+            window = windows.soft_window(product(self.read_window, h), self.data_shape, size)
+            return windows.soft_reads(both, window, size), chosen
+        return flat(tf.concat(both, axis=-1)), chosen
 
     def actions(self, x, outputs, groups, log_likelihood):
         if not self._learns_places:

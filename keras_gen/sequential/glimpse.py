@@ -16,7 +16,7 @@ from keras_gen.objectives import ELBO, NVIL
 from keras_gen.objectives.likelihood_ratio import LikelihoodRatio, Seen
 from keras_gen.sequential.attention import check_window, glimpse
 from keras_gen.sequential.machine import StepLatent
-from keras_gen.sequential.recurrent import in_float32, linear
+from keras_gen.sequential.recurrent import linear, product
 from keras_gen.trace import Action, Trace
 
 
@@ -171,21 +171,21 @@ class RecurrentAttentionClassifier(TrainableModel):
                 place = first
             else:
                 seen.append(tf.stop_gradient(h))
-                mean = in_float32(self.locator, seen[-1])
+                mean = product(self.locator, seen[-1])
                 drawn = tf.stop_gradient(mean + self.location_std * normals[:, step - 1])
                 log_pi.append(gaussian_log_prob(drawn, mean, self.location_std))
                 place = tf.clip_by_value(drawn, -1.0, 1.0)
             places.append(place)
             h = self._see(images, place, h)
-        return in_float32(self.classifier, h), places, log_pi, seen
+        return product(self.classifier, h), places, log_pi, seen
 
     def _see(self, images, place, h):
         """The next h, after a glimpse at `place` `[R, 2]`."""
         patches = glimpse(images, place, self.glimpse_size, self.glimpse_scales)
         patches = tf.reshape(patches, (-1, math.prod(patches.shape[1:])))
-        both = tf.concat([in_float32(self.what, patches), in_float32(self.where, place)], axis=-1)
-        g = tf.nn.relu(in_float32(self.sensor, tf.nn.relu(both)))
-        return tf.nn.relu(in_float32(self.core, tf.concat([h, g], axis=-1)))
+        both = tf.concat([product(self.what, patches), product(self.where, place)], axis=-1)
+        g = tf.nn.relu(product(self.sensor, tf.nn.relu(both)))
+        return tf.nn.relu(product(self.core, tf.concat([h, g], axis=-1)))
 
     def _draws(self, noise):
         """`first` and `normals` of `look` from a noise of batch shape `[..., B]`, their leading axes flat."""
