@@ -93,6 +93,7 @@ def _parser():
     sample.add_argument("--seed", type=_integer(-(2**31)), default=0, help="image i is of seed row (SEED, i) (default: 0)")
     sample.add_argument("--label", type=_integer(0), help="class of all images, for a conditional model (default: in turn)")
     sample.add_argument("--out", type=Path, default=Path("samples.png"), help="picture to write (default: samples.png)")
+    sample.add_argument("--film", type=Path, help="also write how the images come about: a .gif, or a .png that moves")
     sample.add_argument("--output", default="sample", choices=("sample", "mean"), help="a draw, or the last conditional's mean")
     sample.add_argument("--format", help="of an artifact folder: onnx, tflite or saved_model (default: the first there)")
 
@@ -236,12 +237,37 @@ def _sample(options):
     drawn = generator.generate(seed, **label)
     if options.output not in drawn:
         raise ValueError(f"--output {options.output}: {options.path} draws only {', '.join(drawn)}")
-    if not options.out.parent.is_dir():
-        raise ValueError(f"--out {options.out}: there is no folder {options.out.parent}")
+    for name, path in (("--out", options.out), ("--film", options.film)):
+        if path is not None and not path.parent.is_dir():
+            raise ValueError(f"{name} {path}: there is no folder {path.parent}")
+    film = _film(options, generator, seed) if options.film else None
     write_atomically(options.out, png(np.asarray(drawn[options.output])))
+    if film:
+        write_atomically(options.film, film)
     if not options.json:
-        print(f"{options.num} images written to {options.out}")
-    return {"out": str(options.out), "num": options.num, "seed": options.seed, "output": options.output, "runtime": source}, 0
+        print(f"{options.num} images written to {options.out}" + f", their film to {options.film}" * bool(film))
+    result = {"out": str(options.out), "num": options.num, "seed": options.seed, "output": options.output, "runtime": source}
+    return {**result, "film": str(options.film)} if film else result, 0
+
+
+_FILMS = {".gif": "GIF", ".png": "PNG", ".apng": "PNG"}
+
+
+def _film(options, generator, seed):
+    """The bytes of the film that --film names, of a run or of an artifact; the windows are drawn where it can tell them."""
+    import numpy as np
+
+    from training.pictures import film
+
+    if options.film.suffix.lower() not in _FILMS:
+        raise ValueError(f"--film {options.film}: the name must end in {', '.join(_FILMS)}")
+    sequence = getattr(generator, "generate_sequence", None) or getattr(generator, "sequence", None)
+    if sequence is None:
+        raise ValueError(f"--film {options.film}: {options.path} draws images in one step, there is nothing to be shown")
+    windows = generator.generate_windows(seed) if hasattr(generator, "generate_windows") else None
+    frames = sequence(seed)
+    frames = frames["sequence"] if isinstance(frames, dict) else frames
+    return film(np.asarray(frames), None if windows is None else np.asarray(windows), _FILMS[options.film.suffix.lower()])
 
 
 def _load_run(path):

@@ -46,19 +46,58 @@ def looked_at(images, places, size, scale=4):
     Returns:
         float32 `[N, scale H, scale W, 3]`.
     """
+    corners = np.floor(0.5 * (places + 1.0) * np.array(images.shape[1:3]) - 0.5 * size + 0.5)
+    return framed(images, np.concatenate([corners, corners + size], axis=-1), range(places.shape[1]), scale)
+
+
+def framed(images, borders, steps, scale=4):
+    """Images with windows drawn, in colours from blue, the first step's, to red, the last one's.
+
+    Args:
+        images: float `[N, H, W, C]` in [0, 1], C 1 or 3.
+        borders: float `[N, T, 4]`, top, left, bottom and right of each step's window in pixels.
+        steps: indices of those that are drawn.
+        scale: each pixel becomes this many squared.
+
+    Returns:
+        float32 `[N, scale H, scale W, 3]`.
+    """
     pixels = np.rint(np.broadcast_to(images, (*images.shape[:3], 3)) * 255).astype(np.uint8)
     pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
-    steps, sides = places.shape[1], np.array(images.shape[1:3])
-    corners = np.floor(0.5 * (places + 1.0) * sides - 0.5 * size + 0.5).astype(int) * scale
     drawn = []
-    for image, windows in zip(pixels, corners, strict=True):
+    for image, windows in zip(pixels, np.rint(borders * scale).astype(int), strict=True):
         picture = Image.fromarray(image)
-        for step, (top, left) in enumerate(windows.tolist()):
-            late = round(255 * step / max(1, steps - 1))
-            box = (left, top, left + scale * size - 1, top + scale * size - 1)
+        for step in steps:
+            top, left, bottom, right = windows[step].tolist()
+            late = round(255 * step / max(1, len(windows) - 1))
+            box = (left, top, max(left, right - 1), max(top, bottom - 1))
             ImageDraw.Draw(picture).rectangle(box, outline=(late, 100, 255 - late))
         drawn.append(np.asarray(picture, np.float32) / 255)
     return np.stack(drawn)
+
+
+#: Milliseconds that a frame of a film is shown, and the last one.
+_FRAME, _LAST_FRAME = 150, 2000
+
+
+def film(sequence, borders=None, format="GIF"):
+    """The bytes of a film: a grid of images as they are built up, each step a frame, without end.
+
+    Args:
+        sequence: float `[N, T, H, W, C]` in [0, 1], the images after each step.
+        borders: float `[N, T, 4]`, see `framed`: the window of a frame's step is drawn; None for none.
+        format: "GIF" or "PNG" (an animated one, in full colour).
+    """
+    frames = []
+    for step in range(sequence.shape[1]):
+        images = sequence[:, step]
+        if borders is None:
+            frames.append(grid(images, min_pixels=4 * max(images.shape[1:3])))
+        else:
+            frames.append(grid(framed(images, borders, [step]), padding=4))
+    buffer, durations = io.BytesIO(), [_FRAME] * (len(frames) - 1) + [_LAST_FRAME]
+    frames[0].save(buffer, format, save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    return buffer.getvalue()
 
 
 def png(images, **options):

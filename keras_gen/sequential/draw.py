@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from keras_gen.model import check_seed
+from keras_gen.noise import CounterNoise
 from keras_gen.objectives import ELBO, NVIL
 from keras_gen.objectives.likelihood_ratio import Seen
 from keras_gen.sequential import attention as windows
@@ -59,14 +61,31 @@ class DrawGenerator(CanvasGenerator):
                 added = windows.hard_write(patch, place[:, 0], place[:, 1], self.canvas_shape)
         return {**state, "decoder": decoder, "canvas": state["canvas"] + added}, chosen
 
+    def windows(self, noise):
+        """The borders of the window of each step that `unroll` takes, `[B, T, 4]`; None without attention."""
+        if self.attention is None:
+            return None
+        _, states = self.unroll(noise)
+        if self.attention == "hard":
+            corners = tf.cast(tf.stack([state["write_place"] for state in states], axis=1), tf.float32)
+            return tf.concat([corners, corners + self.write_size], axis=-1)
+        borders = []
+        for state in states:
+            window = windows.soft_window(product(self.write_window, state["decoder"][0]), self.canvas_shape, self.write_size)
+            reach = 0.5 * (self.write_size - 1) * window.stride
+            y, x = window.center_y + 0.5, window.center_x + 0.5  # borders are between pixels, centres on them
+            borders.append(tf.stack([y - reach, x - reach, y + reach, x + reach], axis=-1))
+        return tf.stack(borders, axis=1)
+
 
 def choose(layer, h, places, uniform, name):
-    """A hard window's place for each row of the state h, int32 `[R, 2]`, and what learning needs to know of the choice.
+    """A hard window's place for each row of the state h, int32 `[R, 2]`, and a record of the choice.
 
     Without a layer all places are equally likely, and there is nothing to learn.
     """
     if layer is None:
-        return windows.choose_position(tf.zeros((1, sum(places))), places, uniform), {}
+        place = windows.choose_position(tf.zeros((1, sum(places))), places, uniform)
+        return place, {f"{name}_place": place}
     logits = product(layer, h)
     place = windows.choose_position(logits, places, uniform)
     return place, {f"{name}_logits": logits, f"{name}_place": place, f"{name}_state": h}
@@ -182,6 +201,9 @@ class DRAW(SequentialMachine):
             if not random_windows:
                 self.read_window = linear(units, sum(self.places), "read_window", dtype, scale=0.01)
         self.built = True
+
+    def generate_windows(self, seed):
+        return self.generator.windows(CounterNoise(check_seed(seed)))
 
     @property
     def keeps_gradients(self):

@@ -121,7 +121,7 @@ class CanvasGenerator(keras.layers.Layer):
         """Draws every step, the loop written out: a chain of plain operators, as every runtime has them.
 
         Returns:
-            A pair for each step of (prior, z), and the states after each step.
+            A pair for each step of (prior, z), and for each step the state after it, with what was chosen in it.
         """
         (rows,) = noise.batch_shape
         normals = tf.unstack(noise.normal((self.steps, self.latent_dim)), self.steps, axis=1)
@@ -133,8 +133,8 @@ class CanvasGenerator(keras.layers.Layer):
             state, parameters = self.prior(state, context)
             z = normal if parameters is None else parameters[0] + tf.exp(parameters[1]) * normal
             draws.append((self.prior_distribution(parameters), z))
-            state, _ = self.advance(state, z, uniform, context)
-            states.append(state)
+            state, chosen = self.advance(state, z, uniform, context)
+            states.append({**state, **chosen})
         return draws, states
 
     def prior_distribution(self, parameters):
@@ -335,6 +335,16 @@ class SequentialMachine(LikelihoodModel):
             seed: int32 `[B, 2]`; the last image is the `mean` that `generate` gives for it.
         """
         return self.generator.sequence(CounterNoise(check_seed(seed)))
+
+    def generate_windows(self, seed):
+        """Where each step of `generate` writes: float `[B, T, 4]`, or None where every step writes everywhere.
+
+        Top, left, bottom and right border of a window in pixels, which may lie outside the image.
+
+        Args:
+            seed: int32 `[B, 2]`.
+        """
+        return None
 
     def signatures(self):
         """`sequence`, the canvas after each step."""

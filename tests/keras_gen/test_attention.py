@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_gen as kg
 from keras_gen.sequential import attention
 
 
@@ -164,3 +165,24 @@ def test_windows_that_cannot_be():
     for bad in (0, 2.0, True, -1):
         with pytest.raises(ValueError, match="positive integer"):
             attention.check_window("read_size", bad, (8, 8, 1))
+
+
+def test_the_windows_of_a_drawing():
+    seed = [[7, 0], [7, 1], [-3, 5]]
+    assert kg.DRAW((6, 8, 1), steps=2, units=5, latent_dim=2).generate_windows(seed) is None
+
+    soft = kg.DRAW((8, 8, 1), steps=2, units=5, latent_dim=2, attention="soft", read_size=3, write_size=3)
+    for weight in soft.generator.write_window.trainable_variables:
+        weight.assign(tf.zeros_like(weight))
+    # A window of zeros has its outer filters on the border pixels' middles, half a pixel from the borders.
+    np.testing.assert_allclose(soft.generate_windows(seed), np.broadcast_to([0.5, 0.5, 7.5, 7.5], (3, 2, 4)), atol=1e-5)
+
+    hard = kg.DRAW((6, 8, 1), steps=4, units=5, latent_dim=2, attention="hard", read_size=2, write_size=3, random_windows=True)
+    windows, film = hard.generate_windows(seed).numpy(), hard.generate_sequence(seed).numpy()
+    assert len(np.unique(windows.reshape(-1, 4), axis=0)) > 3
+    for row in range(3):
+        for step in range(1, 4):
+            changed = np.argwhere(film[row, step, ..., 0] != film[row, step - 1, ..., 0])
+            top, left, bottom, right = windows[row, step]
+            assert len(changed) == 9
+            assert (changed >= [top, left]).all() and (changed < [bottom, right]).all()

@@ -87,6 +87,38 @@ def test_sample_of_a_run(capsys, small_run, tmp_path):
     assert Image.open(out).size == (4 * (3 * 9 + 1), 4 * (2 * 9 + 1))
 
 
+def test_a_hard_drawing_from_training_to_its_film(capsys, tmp_path):
+    folder, artifact = tmp_path / "run", tmp_path / "artifact"
+    small = ["--epochs", 1, *(part for text in ("steps=3", "units=8", "latent_dim=2") for part in ("--set", text))]
+    assert run(capsys, "train", "draw_hard", *small, "--out", folder)[0] == 0
+    status, text, _ = run(capsys, "evaluate", folder, "--num-samples", 4, "--num-images", 50, "--json")
+    assert status == 0 and json.loads(text.splitlines()[-1])["figures"]["log_likelihood"]["mean"] < 0
+    assert run(capsys, "export", folder, "--formats", "onnx", "--out", artifact)[0] == 0
+    assert run(capsys, "verify", artifact, "--num-seeds", 8)[0] == 0
+
+    frames = {}
+    for path, name in ((folder, "run.png"), (artifact, "artifact.gif")):
+        film = tmp_path / name
+        out = tmp_path / "grid.png"
+        status, text, _ = run(capsys, "sample", path, "--num", 4, "--out", out, "--film", film, "--json")
+        assert status == 0 and json.loads(text.splitlines()[-1])["film"] == str(film)
+        with Image.open(film) as picture:
+            assert picture.n_frames == 3
+            for frame in range(3):
+                picture.seek(frame)
+                frames[name, frame] = np.asarray(picture.convert("RGB")).astype(int)
+    coloured = {key: np.ptp(frame, axis=-1).max() > 20 for key, frame in frames.items()}
+    assert all(drawn == (name != "artifact.gif") for (name, _), drawn in coloured.items())  # windows, of runs alone
+    assert (frames["run.png", 0] != frames["run.png", 2]).any()
+
+
+def test_films_that_cannot_be(capsys, small_run, tmp_path):
+    bad = {"film.mp4": "must end in .gif", "film.gif": "draws images in one step", "no/film.gif": "there is no folder"}
+    for film, message in bad.items():
+        status, _, errors = run(capsys, "sample", small_run, "--out", tmp_path / "grid.png", "--film", tmp_path / film)
+        assert status == 2 and message in errors and not list(tmp_path.iterdir())
+
+
 def test_sample_into_a_folder_that_is_not_there(capsys, small_artifact, tmp_path):
     status, _, errors = run(capsys, "sample", small_artifact, "--out", tmp_path / "no" / "grid.png")
     assert status == 2 and "there is no folder" in errors
