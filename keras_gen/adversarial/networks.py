@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_gen.adversarial.convolutions import doubled, halved
+from keras_gen.adversarial.normalization import normalized
 
 LEAK = 0.2  # slope of the critics' leaky ReLU below 0
 # Layers that leave values as they are.
@@ -40,6 +41,10 @@ class Network(keras.layers.Layer):
         )
         layer.build((None, *shape))
         return layer
+
+    @staticmethod
+    def _normalized(layer, values, training):
+        return normalized(layer, values) if training else layer(values, training=False)
 
 
 def with_label(inputs, label):
@@ -203,10 +208,10 @@ class ConvolutionalDecoder(Network):
     def call(self, inputs, label=None, noise=None, training=False):
         values = inputs
         for layer, normalization in zip(self.dense, self.dense_normalizations, strict=True):
-            values = tf.nn.relu(normalization(layer(with_label(values, label)), training=training))
+            values = tf.nn.relu(self._normalized(normalization, layer(with_label(values, label)), training))
         values = tf.reshape(values, (-1, *self.base, self.filters[-1]))
         for layer, normalization in zip(self.convolutions, self.normalizations, strict=True):
-            values = tf.nn.relu(normalization(layer(with_label(values, label)), training=training))
+            values = tf.nn.relu(self._normalized(normalization, layer(with_label(values, label)), training))
         values = with_label(values, label)
         image = tf.sigmoid(doubled(self.head, values) if training else self.head(values))
         return image[:, : self.data_shape[0], : self.data_shape[1]]
@@ -250,10 +255,10 @@ class ConvolutionalCritic(Network):
         for layer, normalization in zip(self.convolutions, self.normalizations, strict=True):
             values = with_label(values, label)
             values = halved(layer, values) if training else layer(values)
-            values = tf.nn.leaky_relu(normalization(values, training=training) if normalization else values, LEAK)
+            values = tf.nn.leaky_relu(self._normalized(normalization, values, training) if normalization else values, LEAK)
         values = tf.reshape(values, (-1, math.prod(self.maps)))
         for layer, normalization in zip(self.dense, self.dense_normalizations, strict=True):
-            values = tf.nn.leaky_relu(normalization(layer(with_label(values, label)), training=training), LEAK)
+            values = tf.nn.leaky_relu(self._normalized(normalization, layer(with_label(values, label)), training), LEAK)
         return self.head(with_label(values, label))[:, 0]
 
 
