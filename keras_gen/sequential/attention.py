@@ -73,12 +73,12 @@ def soft_window(parameters, data_shape, size):
 
 
 def filters(center, stride, variance, size, pixels):
-    """A bank of N Gaussian filters over a line of pixels, `[R, ..., N, pixels]`, each with weights that sum to 1.
+    """A bank of N Gaussian filters over a line of pixels, `[..., R, N, pixels]`, each with weights that sum to 1.
 
     A filter that lies outside the line, where all its weights would underflow, ends on the pixel next to it.
 
     Args:
-        center, stride, variance: `[R]`, as in `Window`; or shapes that broadcast to `[R, ...]`, a bank for each.
+        center, stride, variance: `[R]`, as in `Window`; or shapes that broadcast, a bank for each element.
         size: N; the filters' means are center + (i - (N - 1) / 2) stride for i = 0 ... N - 1.
         pixels: int.
     """
@@ -98,8 +98,8 @@ def _rows_and_columns(window, size, height, width):
             filters(center, window.stride, window.variance, size, pixels)
             for center, pixels in ((window.center_y, height), (window.center_x, width))
         )
-    centers = tf.stack([window.center_y, window.center_x], axis=-1)
-    return tf.unstack(filters(centers, window.stride[:, None], window.variance[:, None], size, height), axis=1)
+    centers = tf.stack([window.center_y, window.center_x])
+    return tf.unstack(filters(centers, window.stride, window.variance, size, height))
 
 
 def soft_read(image, window, size):

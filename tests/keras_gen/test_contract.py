@@ -55,21 +55,26 @@ def test_every_public_model_is_in_the_registry():
     assert public == {type(MODELS[name]()).__name__ for name in ONE_OF_EACH}
 
 
-def test_fit_reports_finite_figures_and_lowers_the_loss(factory):
-    model = compiled(factory)
+@pytest.fixture(scope="module", params=sorted(MODELS))
+def trained(request):
+    """A model, its data, and the history of its training: once for all that is asked of it, since tracing is what costs."""
+    model = compiled(MODELS[request.param])
     model.optimizer.learning_rate = 1e-2
-    validation = both(data_for(model, seed=1))
-    history = model.fit(*data_for(model), batch_size=10, epochs=10, validation_data=validation, verbose=0).history
+    data, validation = data_for(model), both(data_for(model, seed=1))
+    history = model.fit(*data, batch_size=16, epochs=20, validation_data=validation, verbose=0).history
+    return model, data, history
+
+
+def test_fit_reports_finite_figures_and_lowers_the_loss(trained):
+    model, _, history = trained
     for name in ("loss", *model.figure_names()):
         assert np.all(np.isfinite(history[name])) and np.all(np.isfinite(history[f"val_{name}"]))
     if not plays_game(model):  # a game's losses fall towards nothing
         assert history["loss"][-1] < history["loss"][0]
 
 
-def test_saved_and_loaded_it_trains_on_as_if_nothing_had_happened(factory, tmp_path):
-    model = compiled(factory)
-    data = data_for(model)
-    model.fit(*data, batch_size=16, epochs=2, verbose=0)
+def test_saved_and_loaded_it_trains_on_as_if_nothing_had_happened(trained, tmp_path):
+    model, data, _ = trained
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert essentials(loaded.get_config()) == essentials(model.get_config())
