@@ -73,8 +73,10 @@ def draw(settings, data_shape, seed, total_steps):
     """A compiled `kg.DRAW`; arguments as `vae`."""
     attention = None if settings["attention"] == "none" else settings["attention"]
     sizes = {name: settings[name] for name in ("read_size", "write_size")} if attention else {}
-    model = kg.DRAW(data_shape, attention=attention, seed=seed, **sizes, **_of(settings, *_CANVAS))
-    return _compiled(model, settings, total_steps)
+    random_windows = attention == "hard" and settings["places"] == "random"
+    own = {**sizes, **_of(settings, *_CANVAS), "random_windows": random_windows}
+    model = kg.DRAW(data_shape, attention=attention, seed=seed, **own)
+    return _compiled(model, _at_places(settings, random_windows), total_steps)
 
 
 def sequential_generator(settings, data_shape, seed, total_steps):
@@ -96,9 +98,12 @@ def recurrent_attention(settings, data_shape, seed, total_steps):
     random_glimpses = settings["places"] == "random"
     own = _of(settings, "num_classes", "glimpses", "glimpse_size", "glimpse_scales", "location_std", "units", "sensor_units")
     model = kg.RecurrentAttentionClassifier(data_shape, random_glimpses=random_glimpses, seed=seed, **own)
-    # At random places nothing is left to likelihood ratios.
-    objective = "elbo" if random_glimpses else settings["objective"]
-    return _compiled(model, {**settings, "objective": objective}, total_steps)
+    return _compiled(model, _at_places(settings, random_glimpses), total_steps)
+
+
+def _at_places(settings, random):
+    """The settings with the objective that fits: at random places nothing is left to likelihood ratios."""
+    return {**settings, "objective": "elbo"} if random else settings
 
 
 _CANVAS = ("steps", "units", "latent_dim", "likelihood", "levels", "binarization")

@@ -16,6 +16,7 @@ def tables(root=ROOT):
         "runs": _runs(root / "benchmarks" / "runs"),
         "samples": _samples(root / "benchmarks" / "runs"),
         "classifiers": _classifiers(root / "benchmarks" / "runs"),
+        "imputers": _imputers(root / "benchmarks" / "runs"),
         "artifacts": _artifacts(root / "saved_models"),
         "benchmark": table.markdown(_json(root / "benchmarks" / "results.json")),
         "orderings": orderings.markdown(_json(root / "benchmarks" / "orderings.json")),
@@ -96,6 +97,31 @@ def _classifiers(folder):
             run["model"],
             f"**{_percent(figures['classification error'])}**",
             _percent(means) if means else "",
+            f"{run['training']['seconds'] / 60:.1f}",
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _imputers(folder):
+    """Bounds over the pixels that were not shown."""
+    rows = [
+        "| run | data | model | pixels missing | K | bound / share missing | mean image | minutes |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for path in sorted(folder.glob("*.json")):
+        run = json.loads(path.read_text())
+        if "masked_fraction" not in run["protocol"]:
+            continue
+        protocol, bound, mean = run["protocol"], run["figures"]["normalized_bound"], run["baselines"].get("mean image")
+        cells = (
+            path.stem,
+            f"{protocol['data']} {protocol['split']}, {protocol['images']:,} images, {protocol['likelihood']}",
+            run["model"],
+            f"{100 * protocol['masked_fraction']:.0f} %",
+            f"{protocol['num_samples']:,}",
+            f"**{bound['mean']:.2f}** ± {bound['standard_error']:.2f}",
+            f"{mean['normalized_bound']['mean']:.2f}" if mean else "",
             f"{run['training']['seconds'] / 60:.1f}",
         )
         rows.append(f"| {' | '.join(cells)} |")

@@ -227,7 +227,13 @@ _DIGITS_CANVAS = {
 }
 
 # The paper's: T = 64, 256 units, 100 latents, windows of 2 x 2 to read and of 5 x 5 to write.
-DRAW = {"attention": "soft", "read_size": 5, "write_size": 5, **CANVAS}  # window sizes are not looked at without attention
+DRAW = {
+    "attention": "soft",
+    "read_size": 5,  # not looked at without attention, as write_size
+    "write_size": 5,
+    "places": "learned",  # of hard windows; random: what a policy must beat
+    **CANVAS,
+}
 
 
 def _for_canvas(digits, **mnist):
