@@ -125,6 +125,8 @@ def _imputers(folder):
             f"{run['training']['seconds'] / 60:.1f}",
         )
         rows.append(f"| {' | '.join(cells)} |")
+    if len(rows) == 2:
+        return "No run yet.\n"
     return "\n".join(rows) + "\n"
 
 
