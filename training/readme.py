@@ -38,96 +38,87 @@ def _json(path):
     return json.loads(path.read_text())
 
 
-def _runs(folder):
-    rows = [
-        "| run | data | model | K | negative log-likelihood | negative ELBO | best baseline | minutes |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+def _table(folder, wanted, header, cells_of):
+    """A table of those run files of which `wanted(run)` is true: `cells_of(run)` stands between a run's name and its minutes.
+
+    `cells_of` gives rows, each a tuple of texts.
+    """
+    columns = ("run", *header, "minutes")
+    rows = []
     for path in sorted(folder.glob("*.json")):
         run = json.loads(path.read_text())
+        if wanted(run):
+            minutes = f"{run['training']['seconds'] / 60:.1f}"
+            rows += [(path.stem, *cells, minutes) for cells in cells_of(run)]
+    if not rows:
+        return "No run yet.\n"
+    return "\n".join(f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows)) + "\n"
+
+
+def _images(protocol):
+    return f"{protocol['data']} {protocol['split']}, {protocol['images']:,} images"
+
+
+def _runs(folder):
+    def cells(run):
         protocol = run["protocol"]
-        if "negative_log_likelihood" not in run["figures"]:
-            continue
         nll, elbo = run["figures"]["negative_log_likelihood"], run["figures"]["elbo"]
         baseline = {name: each["negative_log_likelihood"]["mean"] for name, each in run["baselines"].items()}
         name = min(baseline, key=baseline.get, default=None)
-        cells = (
-            path.stem,
-            f"{protocol['data']} {protocol['split']}, {protocol['images']:,} images, binarised: {protocol['binarization']}",
+        yield (
+            f"{_images(protocol)}, binarised: {protocol['binarization']}",
             run["model"],
             f"{protocol['num_samples']:,}",
             f"**{nll['mean']:.2f}** ± {nll['standard_error']:.2f}",
             f"{-elbo['mean']:.2f} ± {elbo['standard_error']:.2f}",
             "" if name is None else f"{name.replace('_', ' ')} {baseline[name]:.2f}",
-            f"{run['training']['seconds'] / 60:.1f}",
         )
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows) + "\n"
+
+    header = ("data", "model", "K", "negative log-likelihood", "negative ELBO", "best baseline")
+    return _table(folder, lambda run: "negative_log_likelihood" in run["figures"], header, cells)
 
 
 def _samples(folder):
     """Models without a likelihood: a figure, and the same of training images in the samples' place."""
-    rows = ["| run | figure | samples | training images | minutes |", "| --- | --- | --- | --- | --- |"]
-    for path in sorted(folder.glob("*.json")):
-        run = json.loads(path.read_text())
-        if "training images" not in run["baselines"]:  # scored by a likelihood, or a bound
-            continue
+
+    def cells(run):
         for name, figure in run["figures"].items():
             real = run["baselines"]["training images"].get(name)
-            minutes = f"{run['training']['seconds'] / 60:.1f}"
-            rows.append(f"| {path.stem} | {name} | **{_number(figure)}** | {_number(real) if real else ''} | {minutes} |")
-    return "\n".join(rows) + "\n"
+            yield name, f"**{_number(figure)}**", _number(real) if real else ""
+
+    # The others are scored by a likelihood, or a bound.
+    return _table(folder, lambda run: "training images" in run["baselines"], ("figure", "samples", "training images"), cells)
 
 
 def _classifiers(folder):
     """Test errors of models that look."""
-    rows = [
-        "| run | data | model | error, one pass | error, mean locations | minutes |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for path in sorted(folder.glob("*.json")):
-        run = json.loads(path.read_text())
-        if "passes" not in run["protocol"]:
-            continue
-        protocol, figures = run["protocol"], run["figures"]
+
+    def cells(run):
+        figures = run["figures"]
         means = figures.get("classification error, mean locations")
-        cells = (
-            path.stem,
-            f"{protocol['data']} {protocol['split']}, {protocol['images']:,} images",
-            run["model"],
-            f"**{_percent(figures['classification error'])}**",
-            _percent(means) if means else "",
-            f"{run['training']['seconds'] / 60:.1f}",
-        )
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows) + "\n"
+        error = f"**{_percent(figures['classification error'])}**"
+        yield _images(run["protocol"]), run["model"], error, _percent(means) if means else ""
+
+    header = ("data", "model", "error, one pass", "error, mean locations")
+    return _table(folder, lambda run: "passes" in run["protocol"], header, cells)
 
 
 def _imputers(folder):
     """Bounds over the pixels that were not shown."""
-    rows = [
-        "| run | data | model | pixels missing | K | bound / share missing | mean image | minutes |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for path in sorted(folder.glob("*.json")):
-        run = json.loads(path.read_text())
-        if "masked_fraction" not in run["protocol"]:
-            continue
+
+    def cells(run):
         protocol, bound, mean = run["protocol"], run["figures"]["normalized_bound"], run["baselines"].get("mean image")
-        cells = (
-            path.stem,
-            f"{protocol['data']} {protocol['split']}, {protocol['images']:,} images, {protocol['likelihood']}",
+        yield (
+            f"{_images(protocol)}, {protocol['likelihood']}",
             run["model"],
             f"{100 * protocol['masked_fraction']:.0f} %",
             f"{protocol['num_samples']:,}",
             f"**{bound['mean']:.2f}** ± {bound['standard_error']:.2f}",
             f"{mean['normalized_bound']['mean']:.2f}" if mean else "",
-            f"{run['training']['seconds'] / 60:.1f}",
         )
-        rows.append(f"| {' | '.join(cells)} |")
-    if len(rows) == 2:
-        return "No run yet.\n"
-    return "\n".join(rows) + "\n"
+
+    header = ("data", "model", "pixels missing", "K", "bound / share missing", "mean image")
+    return _table(folder, lambda run: "masked_fraction" in run["protocol"], header, cells)
 
 
 def _percent(figure):

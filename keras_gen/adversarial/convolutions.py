@@ -16,15 +16,18 @@ def halved(layer, values):
     """What `layer`, a Conv2D with stride 2 and padding "same", gives for `values` `[B, 2 H, 2 W, C]`: `[B, H, W, units]`."""
     if not _gains(layer, values.shape):
         return layer(values)
-    result = _down(values, tf.convert_to_tensor(layer.kernel))
-    return result if layer.bias is None else tf.nn.bias_add(result, tf.convert_to_tensor(layer.bias))
+    return _applied(_down, layer, values)
 
 
 def doubled(layer, values):
     """What `layer`, a Conv2DTranspose with stride 2 and padding "same", gives for `[B, H, W, units]`: `[B, 2 H, 2 W, C]`."""
     if not _gains(layer, (None, 2 * values.shape[1], 2 * values.shape[2], layer.filters)):
         return layer(values)
-    result = _up(values, tf.convert_to_tensor(layer.kernel))
+    return _applied(_up, layer, values)
+
+
+def _applied(convolution, layer, values):
+    result = convolution(values, tf.convert_to_tensor(layer.kernel))
     return result if layer.bias is None else tf.nn.bias_add(result, tf.convert_to_tensor(layer.bias))
 
 
