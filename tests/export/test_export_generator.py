@@ -119,7 +119,8 @@ def test_the_check_catches_one_perturbed_weight(model, shared_artifact, tmp_path
 
 
 def test_the_check_catches_weights_lost_behind_keras_layers(model, shared_artifact, tmp_path):
-    """The obvious way to save: the module holds the layer, not its tf.Variables. The TFLite file then draws NaN, silently."""
+    """The obvious way to save: the module holds the layer, not its tf.Variables. The TFLite file then draws, silently, from
+    memory that nothing has written: NaN at times, at times grey images."""
     module = tf.Module()
     module.generator = model.generator
     function = saved_model.sampler(model, shared_artifact.signature)
@@ -128,7 +129,7 @@ def test_the_check_catches_weights_lost_behind_keras_layers(model, shared_artifa
         tf.saved_model.save(module, str(tmp_path / "1"), signatures=function.get_concrete_function())
         content = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "1")).convert()
     (tmp_path / "lost.tflite").write_bytes(content)
-    with pytest.raises(export.ExportMismatchError, match="tflite.*mean: largest difference inf"):
+    with pytest.raises(export.ExportMismatchError, match=r"tflite.*mean: largest difference (inf|0\.[1-9])"):
         exporter.check_draws("tflite", [tflite.read(tmp_path / "lost.tflite")], model, kind)
 
 
