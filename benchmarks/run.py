@@ -8,6 +8,7 @@ import tempfile
 from benchmarks.machine import now
 from benchmarks.processes import THREADS, Failure, Process
 from benchmarks.registry import cases
+from benchmarks.table import measured
 
 #: Largest relative errors of a port's loss and of its gradient (over the gradient's largest element), float32.
 PORT_TOLERANCE = {"loss": 1e-5, "gradient": 1e-4}
@@ -37,7 +38,7 @@ def run(full=False, only=None, say=print):
     for name, case in cases().items():
         if name in only if only else full or case.quick:
             results["cases"][name] = measure(case, full, say)
-            results["measured"][name] = now()
+            results["measured"][name] = {"date": now(), "peaks": results["machine"]["peaks"]}
     results["imports"] = imports(5 if full else 2)
     if full:
         results["curves"] = curves(only, say)
@@ -46,10 +47,11 @@ def run(full=False, only=None, say=print):
 
 
 def renewed(results, old):
-    """`results` of some cases put in the place of those in `old`, of the same mode; the other cases keep theirs."""
+    """`results` of some cases put in the place of those in `old`, of the same mode; the other cases keep theirs, and the date
+    and the machine's peaks at which they were measured."""
     if old["mode"] != results["mode"]:
         raise ValueError(f"the results there are of {old['mode']} mode, these of {results['mode']}: choose another --output")
-    old = {"measured": dict.fromkeys(old["cases"], old["machine"]["date"]), **old}
+    old = {**old, "measured": measured(old)}
     merged = {**old, **results}
     for name in ("cases", "measured", "precision"):
         if name in old:

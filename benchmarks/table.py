@@ -13,13 +13,12 @@ def markdown(results):
     """Tables from the JSON values of a run: ratios against what must be reached, then every contender's figures."""
     machine = results["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
-    peaks = machine["peaks"]
-    dates = sorted(results["measured"].values()) if "measured" in results else [machine["date"]]
+    dates = sorted(own["date"] for own in measured(results).values()) or [machine["date"]]
     lines = [
         f"Measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))} on {machine['cores']} cores of {machine['cpu']} "
         f"({results['threads']} threads, load {machine['load']:.1f} at the start; {results['mode']} mode): ratios of medians, "
         "the contenders of a case in turn in one run. "
-        f"Measured peaks: {peaks['flops'] / 1e9:.0f} GFLOP/s, {peaks['bytes'] / 1e9:.0f} GB/s. {versions}.",
+        f"Measured peaks: {_peaks(results)}. {versions}.",
         "",
         "| our step over | ratio | must | aim | |",
         "| --- | --- | --- | --- | --- |",
@@ -97,10 +96,23 @@ def contender_rows(results):
             )
 
 
+def measured(results):
+    """When each case was measured and the machine's peaks at that time: name to `date` and `peaks`."""
+    here = {key: results["machine"][key] for key in ("date", "peaks")}
+    return results.get("measured") or dict.fromkeys(results["cases"], here)
+
+
+def _peaks(results):
+    """The peaks of all days that the cases were measured on, each once."""
+    found = [own["peaks"] for own in measured(results).values()] or [results["machine"]["peaks"]]
+    return ", ".join(dict.fromkeys(f"{own['flops'] / 1e9:.0f} GFLOP/s and {own['bytes'] / 1e9:.0f} GB/s" for own in found))
+
+
 def count_rows(results):
-    peaks, known = results["machine"]["peaks"], cases()
+    known, when = cases(), measured(results)
     for case, figures in results["cases"].items():
         if "flops" in figures.get("counts", {}):
+            peaks = when[case]["peaks"]
             counts, seconds = figures["counts"], figures["keras_gen"]["median"] / 1e3
             yield (
                 f"| {known[case].title} | {counts['flops'] / 1e9:.3f} | {counts['bytes'] / 1e9:.3f} | "

@@ -113,6 +113,10 @@ MODELS = {
     "structured_predictor": lambda **kwargs: kg.StructuredPredictor((7, 6, 1), units=(8, 64), **kwargs),
 }
 
+#: Which of them draw no images, and which score none: said here, since to build them all takes each part of the suite seconds.
+CLASSIFIERS = ("recurrent_attention", "recurrent_attention_random")
+GAMES = ("gan", "gan_conditional", "dcgan", "dcgan_conditional", "aae", "aae_categories", "aae_conditional")
+
 #: A model of each class and way to learn, for what costs a compilation and does not depend on shapes or likelihoods.
 ONE_OF_EACH = (
     "vae",

@@ -58,11 +58,14 @@ def test_a_case_has_its_own_limit_for_the_first_step():
 
 def test_cases_measured_anew_replace_their_own_results_alone():
     old, new = results(keras_gen=2.0, jax_scan=4.0), results(keras_gen=3.0)
-    old["machine"]["date"], new["measured"] = "yesterday", {"gan": "today"}
+    today = {"date": "today", "peaks": {"flops": 2e11, "bytes": 2e10}}
+    old["machine"]["date"], new["measured"] = "yesterday", {"gan": today}
     new["cases"] = {"gan": new["cases"]["vae"]}
     merged = run.renewed(new, old)
     assert merged["cases"] == {"vae": old["cases"]["vae"], "gan": new["cases"]["gan"]}
-    assert merged["measured"] == {"vae": "yesterday", "gan": "today"}
+    assert merged["measured"] == {"vae": {"date": "yesterday", "peaks": old["machine"]["peaks"]}, "gan": today}
+    text = table.markdown(merged)
+    assert "today to yesterday" in text and "peaks: 100 GFLOP/s and 10 GB/s, 200 GFLOP/s and 20 GB/s" in text
     with pytest.raises(ValueError, match="quick mode, these of full"):
         run.renewed({**new, "mode": "full"}, old)
 
