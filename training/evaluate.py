@@ -10,7 +10,7 @@ from keras_gen.helmholtz.likelihood import LikelihoodModel
 from keras_gen.noise import fold_in
 from training import baselines
 from training.evaluate_classifier import evaluate_classifier
-from training.evaluate_samples import evaluate_samples
+from training.evaluate_samples import evaluate_look, evaluate_samples
 from training.folder import RunFolder, write_json
 from training.report import write_report
 
@@ -59,6 +59,9 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
         result = _evaluate_imputer(model, data, images, settings, min(num_samples, _ELBO_SAMPLES), batch_size, seed)
     elif isinstance(model, LikelihoodModel):
         result = _evaluate_likelihood(model, data, images, settings, num_samples, batch_size, seed, progress)
+        if settings.get("likelihood") in ("gaussian", "discretized_logistic"):
+            for part, more in evaluate_look(model, data, raw, seed).items():
+                result[part] |= more
     elif isinstance(model, kg.RecurrentAttentionClassifier):
         result = evaluate_classifier(model, data, raw, split, settings, seed)
     else:

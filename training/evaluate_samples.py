@@ -1,4 +1,4 @@
-"""Figures of models without a likelihood, from their samples and codes."""
+"""Figures of samples: all there is of models without a likelihood, and beside the likelihood what images look like."""
 
 import keras
 import numpy as np
@@ -28,26 +28,16 @@ def evaluate_samples(model, data, raw, split, settings, seed):
     images = to_float(raw)
     labels = data.labels.get(split)
     labels = None if labels is None else labels[: len(images)]
-    samples, classes = draw(model, _SAMPLES, seed)
-    # Real images as samples: what a generator without fault would score.
-    random = np.random.default_rng(0)
-    real = to_float(data.train)
-    real = real[random.choice(len(real), _SAMPLES, replace=len(real) < _SAMPLES)]
+    drawn, classes = draw(model, _SAMPLES, seed)
+    samples, real = drawn["sample"], real_samples(data)
     validation = to_float(data.validation)
     scores, baselines = [], []
     if data.kind == "grey":
         scores.append(evaluation.parzen_log_likelihood(samples, validation, images))
         baselines.append(evaluation.parzen_log_likelihood(real, validation, images))
-    if min(data.shape[:2]) > 1:
-        scores.append(evaluation.sharpness(samples))
-        baselines.append(evaluation.sharpness(real))
     features = shipped_features(data.name)
-    if features:
-        count = min(len(images), _SAMPLES)
-        scores.append(evaluation.frechet_distance(features, samples[:count], images[:count]))
-        scores += evaluation.precision_recall(features, samples[:count], images[:count])
-        baselines.append(evaluation.frechet_distance(features, real[:count], images[:count]))
-        baselines += evaluation.precision_recall(features, real[:count], images[:count])
+    scores += score_images(samples, images, features)
+    baselines += score_images(real, images, features)
     if classes is not None and labels is not None:
         scores.append(evaluation.nearest_neighbour_error(samples, classes, images, labels))
     if settings.get("categories") and labels is not None:
@@ -59,9 +49,52 @@ def evaluate_samples(model, data, raw, split, settings, seed):
             "warnings": sorted({score.warning for score in scores if score.warning}),
             **{score.name: score.protocol for score in scores},
         },
-        "figures": {score.name: _figure(score) for score in scores},
-        "baselines": {"training images": {score.name: _figure(score) for score in baselines}},
+        "figures": _figures(scores),
+        "baselines": {"training images": _figures(baselines)},
     }
+
+
+def evaluate_look(model, data, raw, seed):
+    """Sharpness, Frechet distance, precision and recall of a likelihood model's samples, and of its means as images.
+
+    A likelihood of pixels says little of either: noise on each pixel costs nothing that it sees, and means are blurred.
+
+    Args:
+        model: a model with a likelihood.
+        data, raw, seed: as in `evaluate_samples`.
+
+    Returns:
+        dict with `protocol`, `figures` and `baselines`; the names of the means' figures begin with "means: ".
+    """
+    images, features = to_float(raw), shipped_features(data.name)
+    drawn, _ = draw(model, _SAMPLES, seed)
+    scores = score_images(drawn["sample"], images, features)
+    figures = _figures(scores)
+    figures |= {f"means: {name}": figure for name, figure in _figures(score_images(drawn["mean"], images, features)).items()}
+    return {
+        "protocol": {"samples": _SAMPLES, **{score.name: score.protocol for score in scores}},
+        "figures": figures,
+        "baselines": {"training images": _figures(score_images(real_samples(data), images, features))},
+    }
+
+
+def score_images(samples, images, features=None):
+    """`Score`s of samples as images: sharpness and, with a `FeatureNetwork`, Frechet distance, precision and recall.
+
+    Both float `[N, H, W, C]` in [0, 1]; as many samples as `images` are compared with those.
+    """
+    scores = [evaluation.sharpness(samples)] if min(np.shape(samples)[1:3]) > 1 else []
+    if features:
+        count = min(len(images), len(samples))
+        scores.append(evaluation.frechet_distance(features, samples[:count], images[:count]))
+        scores += evaluation.precision_recall(features, samples[:count], images[:count])
+    return scores
+
+
+def real_samples(data):
+    """Training images in the place of samples: what a generator without fault would score."""
+    real = to_float(data.train)
+    return real[np.random.default_rng(0).choice(len(real), _SAMPLES, replace=len(real) < _SAMPLES)]
 
 
 class FrechetCurve(keras.callbacks.Callback):
@@ -82,22 +115,23 @@ class FrechetCurve(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if epoch + 1 in (1, self.params["epochs"]) or (epoch + 1) % self.every == 0:
-            samples, _ = draw(self.model, len(self.images), seed=0)
-            logs["frechet_distance"] = evaluation.frechet_distance(self.features, samples, self.images).value
+            drawn, _ = draw(self.model, len(self.images), seed=0)
+            logs["frechet_distance"] = evaluation.frechet_distance(self.features, drawn["sample"], self.images).value
 
 
 def draw(model, num, seed):
-    """(samples float32 `[num, H, W, C]`, their labels or None), of seed rows (seed, 0) ... (seed, num - 1)."""
+    """What `generate` draws of the seed rows (seed, 0) ... (seed, num - 1), a dict of arrays, and their labels or None."""
     rows = np.stack([np.full(num, seed), np.arange(num)], axis=1).astype(np.int32)
-    classes = np.arange(num) % model.num_classes if model.num_classes else None
+    count = getattr(model, "num_classes", 0)
+    classes = np.arange(num) % count if count else None
     generate = tf.function(model.generate)
     parts = []
     for start in range(0, num, _CHUNK):
         given = [rows[start : start + _CHUNK]]
         if classes is not None:
             given.append(tf.constant(classes[start : start + _CHUNK], tf.int32))
-        parts.append(generate(*map(tf.constant, given))["sample"].numpy())
-    return np.concatenate(parts), classes
+        parts.append(generate(*map(tf.constant, given)))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, classes
 
 
 def classification_error(model, images, labels):
@@ -116,5 +150,5 @@ def shipped_features(name):
         return None
 
 
-def _figure(score):
-    return {"mean": score.value, "standard_error": score.standard_error}
+def _figures(scores):
+    return {score.name: {"mean": score.value, "standard_error": score.standard_error} for score in scores}

@@ -45,6 +45,9 @@ def test_files(tmp_path, source, channels, recipe):
     assert figures["protocol"]["binarization"] == "none"
     bits = figures["figures"]["bits_per_dimension"]["mean"]
     assert 0 < bits < 12  # of 8 for uniform noise; a model of two epochs is not yet good
+    look = {name: figures["figures"][name]["mean"] for name in ("means: sharpness", "sharpness")}
+    assert 0 < look["means: sharpness"] < look["sharpness"]  # samples have the noise of each pixel, means have none
+    assert figures["baselines"]["training images"]["sharpness"]["mean"] > 0
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "discretized_logistic", "bernoulli"])
