@@ -45,7 +45,7 @@ def written_out(step, state, inputs, steps):
 
 
 @pytest.mark.parametrize("graph", (True, False))
-@pytest.mark.parametrize("steps", (1, 2, STEPS))
+@pytest.mark.parametrize("steps", (1, 2, 4, STEPS))  # rounds of the loop, with and without a step left over before them
 @pytest.mark.parametrize(("dtype", "tolerance"), ((None, 1e-5), ("mixed_bfloat16", 0.03)))
 def test_gradients_are_those_of_the_steps_written_out(steps, graph, dtype, tolerance):
     wanted = gradients(written_out, steps, dtype, graph)
