@@ -72,7 +72,7 @@ class PosteriorCollapse(keras.callbacks.Callback):
         self._epochs = self._found = self._collapsed = 0
         self._warned = False
 
-        @tf.function
+        @tf.function(autograph=False)
         def unit_kl():
             x = images_module.binarize(tf.constant(self.images, tf.float32), mode, fold_in(_KEY, _IMAGES))
             trace = model.trace(x, _DRAWS, fold_in(_KEY, _LATENTS))

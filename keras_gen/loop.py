@@ -217,7 +217,7 @@ class DeviceLoop:
             if not self.run_eagerly:
                 # A group's odd batch runs once an epoch: plain TensorFlow spares it a compilation.
                 jit = self.jit_compile and (form == "group" or not self._loop.progress[kind])
-                program = tf.function(program, reduce_retracing=form == "step", jit_compile=jit or None)
+                program = tf.function(program, autograph=False, reduce_retracing=form == "step", jit_compile=jit or None)
             programs[kind, form] = program
         return programs[kind, form]
 

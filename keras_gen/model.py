@@ -120,7 +120,6 @@ class TrainableModel(DeviceLoop, keras.Model):
 
     def update_step_metrics(self, estimate):
         """Updates `step_metrics` from a step's estimate."""
-        return None  # a body for autograph, which cannot transform a docstring alone
 
     # Training.
 

@@ -178,7 +178,7 @@ def _elbo(model, images, batch_size, seed):
     """The ELBO of each image, float64 `[N]`, nats, averaged over a few draws."""
     objective = kg.objectives.ELBO(num_samples=_ELBO_SAMPLES)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def bound(x, key):
         return objective(model, x, key).figures["bound"]
 

@@ -45,7 +45,7 @@ def evaluate_classifier(model, data, raw, split, settings, seed):
 def _wrong(model, raw, labels, seed, mean_locations):
     """Whether each image is classified wrong, bool `[N]`."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def classes(images, rows):
         return tf.argmax(model.classify(images, rows, mean_locations), axis=-1)
 

@@ -124,7 +124,7 @@ def draw(model, num, seed):
     rows = np.stack([np.full(num, seed), np.arange(num)], axis=1).astype(np.int32)
     count = getattr(model, "num_classes", 0)
     classes = np.arange(num) % count if count else None
-    generate = tf.function(model.generate)
+    generate = tf.function(model.generate, autograph=False)
     parts = []
     for start in range(0, num, _CHUNK):
         given = [rows[start : start + _CHUNK]]

@@ -63,7 +63,7 @@ class Placing:
         """The images of a split of the base, each placed once, of the type in which they are stored."""
         images = self.base.split(split)
         key = fold_in([_SEED, 0], ("train", "validation", "test").index(split))[0]
-        place = tf.function(self, reduce_retracing=True)
+        place = tf.function(self, autograph=False, reduce_retracing=True)
         starts = range(0, len(images), _CHUNK)
         return np.concatenate([place(images[i : i + _CHUNK], _rows(key, i, len(images[i : i + _CHUNK]))) for i in starts])
 

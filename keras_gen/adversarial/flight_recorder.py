@@ -94,11 +94,11 @@ class FlightRecorder(keras.callbacks.Callback):
         label = None if self.labels is None else model.one_hot(self.labels)
         sides = model.sides()
 
-        @tf.function
+        @tf.function(autograph=False)
         def judge(epoch):
             return model.judged_sets(x, label, fold_in(fold_in(_KEY, _JUDGE), epoch))
 
-        @tf.function
+        @tf.function(autograph=False)
         def slopes(epoch):
             norms = {}
             for move in model.moves(x, label, fold_in(fold_in(_KEY, _SLOPES), epoch), training=False):

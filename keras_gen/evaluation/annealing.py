@@ -101,7 +101,7 @@ def annealed_importance_sampling(
     images = admitted(model, images, progress)
     batch = min(batch_size, len(images))
 
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def run(x, key):
         log_likelihood = _log_likelihood_of_noise(model, x)
         steps = _pilot(log_likelihood, (num_chains, batch, _noise_size(model)), leapfrog_steps, fold_in(key, _PILOT))
@@ -154,7 +154,7 @@ def simulated_sandwich(model, num_images=100, num_chains=16, num_steps=500, leap
     )
     batch, size = min(batch_size, num_images), _noise_size(model)
 
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def run(key):
         noise = BatchNoise(fold_in(key, _SIMULATE), (batch,))
         exact = noise.normal((size,))

@@ -95,7 +95,7 @@ def explain_bound(model, images, num_samples=10, likelihood_samples=1000, batch_
             raise ValueError(f"{name}={value}: must be at least 1.")
     images = admitted(model, images, progress)
 
-    @tf.function
+    @tf.function(autograph=False)
     def parts_of(x, key):
         trace = model.trace(x, num_samples, key)
         layers = []

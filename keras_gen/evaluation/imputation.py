@@ -78,7 +78,7 @@ def imputation_score(model, images, masks=None, num_samples=10, batch_size=100, 
         images = np.concatenate([images, masks], axis=-1)
     objective = ELBO(num_samples)
 
-    @tf.function
+    @tf.function(autograph=False)
     def figures(x, key):
         found = objective(model, x, key).figures
         return found["reconstruction"], found["kl"]

@@ -62,7 +62,7 @@ def _accumulator(model, chunk_size):
     if chunk_size not in programs:
         alive = weakref.ref(model)  # a strong one would keep the model alive from its own cache
 
-        @tf.function(jit_compile=True)
+        @tf.function(autograph=False, jit_compile=True)
         def accumulate(x, key, wanted, log_sum, log_sum_of_squares):
             log_weight = alive().trace(x, chunk_size, key).log_weight
             log_weight = tf.where((tf.range(chunk_size) < wanted)[:, None], log_weight, -math.inf)
