@@ -102,7 +102,7 @@ def export_generator(
 
 def _write_format(format, model, signature, methods, kind, outputs, folder, quantize, tolerance):
     """Writes one format, checks it in its own runtime, and returns its record for the manifest."""
-    file, details = folder / FILES[format], {}
+    file, details, computes_as_written = folder / FILES[format], {}, contextlib.nullcontext()
     if format == "saved_model":
         saved_model.write(model, signature, file, methods=methods)
     elif format == "onnx":
@@ -115,26 +115,29 @@ def _write_format(format, model, signature, methods, kind, outputs, folder, quan
         if quantize:
             from export import quantization
 
-            tolerance = quantization.TOLERANCES[quantize]
+            computes_as_written = quantization.rounded(model, quantize)
     generators = [READERS[format](file, methods=list(methods))]
     signature.check_same(generators[0].signature, f"{format}: {FILES[format]}")
     for name, method in methods.items():
         method.signature.check_same(generators[0].methods[name][0], f"{format}: {name}")
     if format == "tflite":
         generators.append(tflite.read(file, tflite.SINGLE, methods=()))
-    differences = check_draws(format, generators, model, kind, tolerance)
-    if methods:
-        details["method_differences"] = check_methods(format, generators[0], methods, kind, tolerance)
+    with computes_as_written:
+        differences = check_draws(format, generators, model, kind, tolerance)
+        if methods:
+            details["method_differences"] = check_methods(format, generators[0], methods, kind, tolerance)
     details["differences"] = [difference.to_dict() for difference in differences]
     if quantize and format == "tflite":
         drawn = generators[0].generate(*example_inputs(golden.CANDIDATES, getattr(model, "num_classes", 0)))
-        differences = compare(golden.CANDIDATES, outputs, drawn, kind, tolerance)
+        allowed = quantization.TOLERANCES[quantize]
+        differences = compare(golden.CANDIDATES, outputs, drawn, kind, allowed)
         details["quantization"] = {
             "scheme": quantize,
-            "tolerance": tolerance,
+            "tolerance": allowed,
             "num_seeds": len(golden.CANDIDATES),
             "differences": [difference.to_dict() for difference in differences],
         }
+        _refuse(differences, f"{format}: with {quantize} weights it does not draw what the model draws")
     return format_record(folder, format, methods, **details)
 
 
@@ -157,12 +160,8 @@ def check_draws(format, generators, model, kind, tolerance=TOLERANCE):
         for generator in generators if rows == 1 else generators[:1]:
             drawn = generator.generate(*example_inputs(seed, getattr(model, "num_classes", 0)))
             differences = compare(seed, expected, drawn, kind, tolerance)
-            wrong = [str(difference) for difference in differences if not difference.ok]
-            if wrong:
-                raise ExportMismatchError(
-                    f"{format}: the written file, run in its own runtime with a batch of {rows}, does not draw what the "
-                    f"model draws: {'; '.join(wrong)}"
-                )
+            where = f"run in its own runtime with a batch of {rows}"
+            _refuse(differences, f"{format}: the written file, {where}, does not draw what the model draws")
     return differences
 
 
@@ -177,14 +176,17 @@ def check_methods(format, generator, methods, kind, tolerance):
         for rows in _BATCHES:
             inputs = examples(method.signature, golden.CANDIDATES[:rows])
             differences = compare(golden.CANDIDATES[:rows], method(inputs), generator.call(name, **inputs), kind, tolerance)
-            wrong = [str(difference) for difference in differences if not difference.ok]
-            if wrong:
-                raise ExportMismatchError(
-                    f"{format}: {name}, run in its own runtime with a batch of {rows}, does not give what the model gives: "
-                    f"{'; '.join(wrong)}"
-                )
+            where = f"run in its own runtime with a batch of {rows}"
+            _refuse(differences, f"{format}: {name}, {where}, does not give what the model gives")
         found[name] = [difference.to_dict() for difference in differences]
     return found
+
+
+def _refuse(differences, sentence):
+    """Raises `ExportMismatchError` with the sentence and what differs, if anything does."""
+    wrong = [str(difference) for difference in differences if not difference.ok]
+    if wrong:
+        raise ExportMismatchError(f"{sentence}: {'; '.join(wrong)}")
 
 
 def _draw(model, seed):

@@ -7,6 +7,8 @@ of the noise among them; dynamic int8 makes transposed convolutions fifty times 
 import contextlib
 import io
 
+import numpy as np
+
 from export import saved_model
 from export.errors import ConversionError, RuntimeMissingError
 
@@ -45,3 +47,37 @@ def quantize(content, scheme):
         return bytes(result.quantized_model)
     except Exception as error:  # The quantiser's errors share no base but Exception.
         raise ConversionError(f"tflite: the weights could not be stored as {scheme}: {error}") from error
+
+
+@contextlib.contextmanager
+def rounded(model, scheme):
+    """While it is entered, the generator of `model` computes with weights rounded as `quantize` stores them.
+
+    What a scheme costs can then be measured with all that the model can do, its likelihood among it, and not by pixels alone.
+
+    Args:
+        model: has `generator`, a Keras layer, in float32.
+        scheme: as `quantize`.
+    """
+    import keras
+
+    kept = []
+    try:
+        for layer in model.generator._flatten_layers():
+            if isinstance(layer, keras.layers.Dense | keras.layers.Conv2D | keras.layers.Conv2DTranspose):
+                kernel = layer.kernel.numpy()
+                outputs = 2 if isinstance(layer, keras.layers.Conv2DTranspose) else kernel.ndim - 1  # the axis of channels
+                kept.append((layer.kernel, kernel))
+                layer.kernel.assign(_rounded(kernel, scheme, outputs))
+        yield model
+    finally:
+        for variable, value in kept:
+            variable.assign(value)
+
+
+def _rounded(kernel, scheme, outputs):
+    if scheme == "float16":
+        return kernel.astype(np.float16).astype(np.float32)
+    scale = np.abs(kernel).max(axis=tuple(axis for axis in range(kernel.ndim) if axis != outputs), keepdims=True) / 127
+    scale = np.where(scale > 0, scale, 1).astype(np.float32)
+    return np.clip(np.round(kernel / scale), -127, 127).astype(np.float32) * scale
