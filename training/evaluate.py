@@ -98,7 +98,7 @@ def _evaluate_likelihood(model, data, images, settings, num_samples, batch_size,
         "figures": {
             "log_likelihood": _figure(estimate.per_image),
             "negative_log_likelihood": _figure(-estimate.per_image),
-            "elbo": {**_figure(_elbo(model, images, batch_size, seed)), "num_samples": _ELBO_SAMPLES},
+            "elbo": {**_figure(elbo(model, images, batch_size, seed)), "num_samples": _ELBO_SAMPLES},
             "effective_sample_size": {
                 "mean": float(np.mean(estimate.effective_sample_size)),
                 "median": float(np.median(estimate.effective_sample_size)),
@@ -174,7 +174,7 @@ def _describe(model, settings):
     return ", ".join([f"{type(model).__name__} {units}", *kinds, objective])
 
 
-def _elbo(model, images, batch_size, seed):
+def elbo(model, images, batch_size, seed):
     """The ELBO of each image, float64 `[N]`, nats, averaged over a few draws."""
     objective = kg.objectives.ELBO(num_samples=_ELBO_SAMPLES)
 

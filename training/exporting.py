@@ -5,6 +5,7 @@ import keras
 import keras_gen  # noqa: F401  registers the models
 from export import export_generator
 from keras_gen.model import GenerativeModel
+from training.quantization_cost import quantization_cost
 
 _UNITS = {"effective_sample_size": "samples", "bits_per_dimension": "bits a pixel value"}
 
@@ -43,6 +44,8 @@ def export_run(folder, config, evaluation, out, formats, quantize=None, name=Non
             "unit": _UNITS.get(figure, "nats an image"),
             "protocol": evaluation["protocol"],
         }
+    if quantize is not None and (cost := quantization_cost(model, quantize, config)):
+        figures[f"cost of {quantize} weights"] = cost
     return export_generator(
         model,
         out,

@@ -32,7 +32,9 @@ class UniformPrior(Fixed):
         return self._event(tfd.Uniform(self.low * ones, self.high * ones))
 
     def draw(self, distribution, noise):
-        return self.low + (self.high - self.low) * noise.uniform(self.event_shape)
+        # Within the interval whatever rounding does; and no converter melts the sum into the next layer's weights, which are
+        # then rounded otherwise for a batch of one than for others.
+        return tf.minimum(self.low + (self.high - self.low) * noise.uniform(self.event_shape), self.high)
 
     def get_config(self):
         return {**super().get_config(), "low": self.low, "high": self.high}

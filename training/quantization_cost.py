@@ -1,0 +1,64 @@
+"""What quantised weights cost a run's model, in the figure that it is judged by."""
+
+import numpy as np
+
+import training.data
+from export import quantization
+from keras_gen import evaluation
+from keras_gen.helmholtz.likelihood import LikelihoodModel
+from training.evaluate import elbo
+from training.evaluate_samples import draw, shipped_features
+
+_IMAGES = 1000
+_BATCH = 100
+_SEED = 0
+
+
+def quantization_cost(model, scheme, config):
+    """The loss of a model's figure when the weights of its generator are rounded: a figure for manifest and card.
+
+    Models with a likelihood: the bound of test images with the weights as they were, less the bound with the rounded ones,
+    under the same draws; nats an image. Others: by how much the Frechet distance of their samples to test images grows, %.
+
+    Args:
+        model: of a finished run.
+        scheme: of `export.quantization`.
+        config: the run's configuration.
+
+    Returns:
+        dict with `value`, `standard_error`, `unit` and `protocol`, or None where the run's data are not there or where no
+        feature network is shipped for them.
+    """
+    try:
+        data = training.data.load(config["data"]["spec"], config["data"]["data_dir"], config["data"]["image_size"])
+    except (ValueError, OSError):
+        return None
+    raw = data.test[:_IMAGES]
+    if isinstance(model, LikelihoodModel):
+        images = training.data.fixed_images(raw, config["settings"].get("binarization", "none"))
+        before = elbo(model, images, _BATCH, _SEED)
+        with quantization.rounded(model, scheme):
+            lost = before - elbo(model, images, _BATCH, _SEED)
+        return {
+            "value": float(np.mean(lost)),
+            "standard_error": float(np.std(lost, ddof=1) / np.sqrt(len(lost))),
+            "unit": "nats an image",
+            "protocol": f"bound of {len(images)} test images of {data.name} before less after rounding, the same draws",
+        }
+    features = shipped_features(data.name)
+    if features is None:
+        return None
+    images = training.data.to_float(data.test)
+
+    def distance():
+        return evaluation.frechet_distance(features, draw(model, len(images), _SEED)[0]["sample"], images).value
+
+    before = distance()
+    with quantization.rounded(model, scheme):
+        grown = 100 * (distance() / before - 1)
+    return {
+        "value": float(grown),
+        "standard_error": None,
+        "unit": "%",
+        "protocol": f"growth of the Frechet distance of {len(images)} samples to the test images of {data.name}, same seeds",
+    }
