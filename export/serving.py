@@ -22,7 +22,7 @@ WARM_UP = f"{FILE}/assets.extra/tf_serving_warmup_requests"
 MODEL = "generator"
 MAX_BATCH = 64
 _SEEDS = np.array([[7, index] for index in range(MAX_BATCH)], np.int32)
-_NUM_VALUES = 1024
+_NUM_VALUES = 512
 
 _MODELS = f"""\
 model_config_list {{
@@ -169,7 +169,7 @@ def write(root, generator, methods, num_classes=0):
 
 
 def _response(outputs):
-    """TF Serving's answer over REST, of each image the first lines that make no more than 1,024 numbers."""
+    """TF Serving's answer over REST, of each image the first lines that make no more than 512 numbers."""
     rows, _, width, channels = outputs["sample"].shape
     lines = max(1, _NUM_VALUES // (rows * width * channels))
     # Through text: the shortest decimal that is the same float32, as the server writes it.

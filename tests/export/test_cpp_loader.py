@@ -22,7 +22,8 @@ def program(tmp_path_factory):
     # The wheel's ABI and alignment; and the library's registrations are needed, not only the symbols that are named.
     like_the_wheel = ["-std=c++17", "-D_GLIBCXX_USE_CXX11_ABI=1", "-DEIGEN_MAX_ALIGN_BYTES=64", "-Wl,--no-as-needed"]
     libraries = ["-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2", f"-Wl,-rpath,{package}"]
-    command = ["g++", "-O0", "-w", *like_the_wheel, "-o", target, SOURCE, f"-I{package / 'include'}", f"-L{package}", *libraries]
+    paths = [SOURCE, f"-I{package / 'include'}", f"-L{package}"]
+    command = ["g++", "-O0", "-w", *like_the_wheel, "-o", target, *paths, *libraries]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return target
