@@ -45,6 +45,9 @@ setup(
         "tf_keras>=2.21,<2.22",
         "tf2onnx>=1.17,<2",
     ],
-    extras_require={"quantize": ["ai-edge-quantizer>=0.10,<0.11"], "test": ["pytest>=9", "pytest-split>=0.11", "ruff>=0.17"]},
+    extras_require={
+        "quantize": ["ai-edge-quantizer>=0.10,<0.11"],
+        "test": ["pytest>=9", "pytest-split>=0.11", "ruff>=0.17", "tensorflow-serving-api>=2.21,<2.22"],
+    },
     entry_points={"console_scripts": ["keras-gen=training.cli:main"]},
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export import onnx, saved_model, tflite
+from export import onnx, saved_model, serving, tflite
 from export.errors import (
     ArtifactNotFoundError,
     ArtifactReadError,
@@ -90,7 +90,7 @@ class Artifact:
             if found != recorded:
                 raise DigestMismatchError(
                     f"{file} has {found['bytes']} bytes and sha256 {found['sha256'][:12]}..., but {recorded['bytes']} bytes "
-                    f"and {recorded['sha256'][:12]}... were written: it was altered or cut off, and would draw other images"
+                    f"and {recorded['sha256'][:12]}... were written: it was altered or cut off, and may draw other images"
                 )
 
     def load(self, format=None):
@@ -159,16 +159,21 @@ def format_record(root, format, methods=(), **details):
 
     `methods`: names of the further signatures, which are files of their own in ONNX.
 
-    The sha256 of a folder is that of the lines `<sha256>  <path>` of its files, sorted by path, as `sha256sum` prints them.
+    `files` and `bytes` count what was written beside it too: other ONNX files, the folder for TF Serving. The sha256 of a
+    folder is that of the lines `<sha256>  <path>` of its files, sorted by path, as `sha256sum` prints them.
     """
-    target = Path(root) / FILES[format]
-    others = [onnx.beside(target, name) for name in methods] if format == "onnx" else []
-    files = [target, *others] if target.is_file() else sorted(path for path in target.rglob("*") if path.is_file())
-    records = {path.relative_to(root).as_posix(): file_record(path) for path in files}
-    listing = "".join(f"{record['sha256']}  {name}\n" for name, record in records.items())
+    root, target = Path(root), Path(root) / FILES[format]
+    own = [target] if target.is_file() else _files_in(target)
+    beside = {"onnx": [onnx.beside(target, name) for name in methods], "saved_model": _files_in(root / serving.FOLDER)}
+    records = {path.relative_to(root).as_posix(): file_record(path) for path in (*own, *beside.get(format, ()))}
+    listing = "".join(f"{record['sha256']}  {name}\n" for name, record in list(records.items())[: len(own)])
     digest = hashlib.sha256(listing.encode()).hexdigest() if target.is_dir() else records[FILES[format]]["sha256"]
     size = sum(record["bytes"] for record in records.values())
     return {"file": FILES[format], "bytes": size, "sha256": digest, "files": records, **details}
+
+
+def _files_in(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def to_json(record, what):

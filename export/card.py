@@ -13,9 +13,11 @@ _RUNTIMES = {
     "saved_model": """### TF Serving
 
 ```bash
-docker run -p 8501:8501 -v "$PWD/saved_model:/models/generator" -e MODEL_NAME=generator tensorflow/serving
+docker compose -f serving/docker-compose.yml up -d
 curl -d '{"inputs": {"seed": [[7, 0], [7, 1]]}}' http://localhost:8501/v1/models/generator:predict
 ```
+
+`serving/` also has clients for REST and gRPC and an example of a request and its response.
 
 ### TensorFlow
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export import card, golden, noise, onnx, saved_model, staging, tflite
+from export import card, golden, noise, onnx, saved_model, serving, staging, tflite
 from export.artifact import FILES, MANIFEST, MANIFEST_VERSION, READERS, Artifact, digest_of, format_record, to_json
 from export.compare import TOLERANCE, SampleKind, compare, tolerance_of
 from export.errors import ArtifactExistsError, ExportMismatchError, UnknownFormatError
@@ -138,6 +138,8 @@ def _write_format(format, model, signature, methods, kind, outputs, folder, quan
             "differences": [difference.to_dict() for difference in differences],
         }
         _refuse(differences, f"{format}: with {quantize} weights it does not draw what the model draws")
+    if format == "saved_model":
+        serving.write(folder, generators[0], methods, getattr(model, "num_classes", 0))
     return format_record(folder, format, methods, **details)
 
 

@@ -43,9 +43,11 @@ def test_its_python_runs_and_draws_the_same(text, shared_artifact):
     assert done.stdout.strip() == "(2, 8, 8, 1)"
 
 
-def test_its_request_is_json(text):
+def test_its_compose_file_is_there_and_its_request_is_json(text, shared_artifact):
     import json
 
+    (compose,) = re.findall(r"docker compose -f (\S+) up", text)
+    assert (shared_artifact.path / compose).is_file()
     request = json.loads(re.search(r"curl -d '(.*?)'", text).group(1))
     assert request == {"inputs": {"seed": [[7, 0], [7, 1]]}}
 
