@@ -330,16 +330,16 @@ class SequentialMachine(LikelihoodModel):
             output = {"loc": loc, "log_scale": log_scale}
             if prior is not None:
                 output["prior_loc"], output["prior_log_scale"] = prior
-            if given is None:
-                output["z"] = loc + tf.exp(log_scale) * inputs["noise"]
-            else:
-                output["z"] = inputs["given"]
-            if not pathwise:
-                output["z"] = tf.stop_gradient(output["z"])
-            state, wrote = generator.advance(state, output["z"], theirs, context)
+            state, wrote = generator.advance(state, drawn(inputs, output), theirs, context)
             return state, {**output, **looked, **wrote}
 
-        return scan(step, {**generator.start(rows, context), **self.infer_start(rows)}, inputs, steps)
+        def drawn(inputs, output):
+            z = inputs["given"] if given is not None else output["loc"] + tf.exp(output["log_scale"]) * inputs["noise"]
+            return z if pathwise else tf.stop_gradient(z)
+
+        state, outputs = scan(step, {**generator.start(rows, context), **self.infer_start(rows)}, inputs, steps)
+        # Once more, for all steps: were it an output of the loop, its gradient would go through each, zero where none comes.
+        return state, {**outputs, "z": drawn(inputs, outputs)}
 
     def _scored(self, x, num_samples, noise, draws, given=None, context=None):
         state, outputs = self.run(x, num_samples, noise, draws, given, context)
