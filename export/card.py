@@ -17,7 +17,8 @@ docker compose -f serving/docker-compose.yml up -d
 curl -d '{"inputs": {"seed": [[7, 0], [7, 1]]}}' http://localhost:8501/v1/models/generator:predict
 ```
 
-`serving/` also has clients for REST and gRPC and an example of a request and its response.
+`serving/` also has clients for REST and gRPC and an example of a request and its response. The server, as it is set up there,
+takes at most 64 rows a request.
 
 ### TensorFlow
 

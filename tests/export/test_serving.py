@@ -1,4 +1,5 @@
-"""What an artifact brings for TF Serving: requests and settings as its own messages, clients that draw what it draws.
+"""What an artifact brings for TF Serving: requests and settings as TF Serving's own messages, and clients that draw over gRPC
+and REST what the SavedModel draws.
 
 No package registry carries TF Serving's binary. Two servers on loopback stand in for it: one speaks `tensorflow-serving-api`'s
 PredictionService and merges requests that arrive together into one batch, as the binary does with the settings shipped here;
