@@ -168,6 +168,7 @@ def _describe(model, settings):
     kinds += [f"autoregressive {name[0]}" for name in ("generative", "recognition") if settings.get(name) == "autoregressive"]
     if "steps" in settings:
         kinds += [settings[name] for name in ("attention", "network", "canvas") if settings.get(name, "none") != "none"]
+        kinds += ["random places"] if settings.get("places") == "random" else []
         kinds.append(f"T = {settings['steps']}")
     samples = settings.get("num_samples", 1)
     objective = type(model.objective).__name__ + (f"({samples})" if samples > 1 else "")
