@@ -53,10 +53,15 @@ def problems(record, outputs, kind, tolerance, exact=True):
         wrong.append("uniforms")
     if exact and found.get("sample_sha256") != record.get("sample_sha256"):
         wrong.append("sample digest")
+    if set(found["values"]) != set(record["values"]):
+        return [*wrong, f"outputs {', '.join(record['values'])} instead of {', '.join(found['values'])}"]
     for name, values in record["values"].items():
         if name == "sample" and kind.values == "binary":
             continue
         allowed = max(tolerance, 1.01 * kind.step) if name == "sample" and kind.values == "levels" else tolerance
+        if len(values["first"]) != len(found["values"][name]["first"]):
+            wrong.append(f"{name}: {len(values['first'])} first values instead of {len(found['values'][name]['first'])}")
+            continue
         gap = np.abs(np.subtract([*values["first"], values["average"]], [*_first(row[name]), _average(row[name])]))
         if not gap.max() <= allowed:  # Also where it is not a number.
             wrong.append(f"{name} by {gap.max():.2g}")
