@@ -144,7 +144,7 @@ def _open(path):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # Fatal: errors come as exceptions.
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=False)
     except Exception as error:  # ONNX Runtime's error types share no base but Exception.
         raise ArtifactReadError(
             f"{path} is damaged, truncated or not an ONNX file ({len(content)} bytes): {str(error).strip()}"

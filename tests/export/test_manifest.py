@@ -42,7 +42,7 @@ def renamed(name):
     return change
 
 
-@pytest.mark.parametrize("name", ["../generator.onnx", "/etc/passwd", "a/../../b.onnx", "C:\\b.onnx", "..\\b.onnx", "./b.onnx", ""])
+@pytest.mark.parametrize("name", ["../generator.onnx", "/etc/passwd", "a/../../b.onnx", "C:\\b.onnx", "..\\b.onnx", ""])
 def test_paths_out_of_the_artifact_are_refused(artifact, name):
     for change in (renamed(name), lambda record: record["other_files"].update({name: record["other_files"]["README.md"]})):
         original = (artifact / "manifest.json").read_bytes()
