@@ -26,11 +26,12 @@ setup(
         "training.experiments",
         "export",
     ],
-    package_data={"keras_gen.evaluation": ["feature_networks/*.npz"]},
+    package_data={"keras_gen.evaluation": ["feature_networks/*.npz"], "export": ["manifest.schema.json"]},
     install_requires=[
         "ai-edge-litert>=2.3,<3",
         "h5py>=3.11",
         "importlib_resources",
+        "jsonschema>=4.23,<5",
         "keras>=3.15,<3.16",
         "numpy>=2",
         "onnx>=1.18",

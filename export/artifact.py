@@ -2,24 +2,14 @@
 
 import dataclasses
 import hashlib
-import json
 from pathlib import Path
 
-import numpy as np
-
-from export import onnx, saved_model, serving, tflite
-from export.errors import (
-    ArtifactNotFoundError,
-    ArtifactReadError,
-    DigestMismatchError,
-    ManifestVersionError,
-    MetadataError,
-    UnknownFormatError,
-)
+from export import manifest as manifest_file
+from export import onnx, saved_model, seal, tflite
+from export.errors import ArtifactNotFoundError, ArtifactReadError, DigestMismatchError, UnknownFormatError
 from export.signature import Signature
 
-MANIFEST = "manifest.json"
-MANIFEST_VERSION = 1
+MANIFEST = manifest_file.FILE
 # In the order in which `load` prefers them: exact and quick to open first.
 READERS = {"onnx": onnx.read, "tflite": tflite.read, "saved_model": saved_model.read}
 FILES = {"saved_model": saved_model.FILE, "tflite": tflite.FILE, "onnx": onnx.FILE}
@@ -38,32 +28,29 @@ class Artifact:
     manifest: dict
 
     @classmethod
-    def read(cls, path):
-        """Reads the manifest of the artifact in the folder `path`.
+    def read(cls, path, sha256=None):
+        """Reads and checks the manifest of the artifact in the folder `path`; its files are checked when they are opened.
+
+        Args:
+            path: the folder.
+            sha256: the `manifest_sha256` that it must have, known from elsewhere; None takes what is there.
 
         Raises:
             ArtifactNotFoundError: there is no such folder, or no manifest in it.
             ArtifactReadError: the manifest is damaged.
-            ManifestVersionError: the manifest was written by a newer version of this package.
+            DigestMismatchError: the manifest was altered, or is not the one that was asked for.
+            ManifestVersionError: the manifest was written by another version of this package.
         """
         path = Path(path)
         file = path / MANIFEST
         if not file.is_file():
             raise ArtifactNotFoundError(f"{path} is not an exported generator: there is no {MANIFEST} in it")
-        try:
-            manifest = json.loads(file.read_text(encoding="utf-8"))
-            version = manifest["manifest_version"]
-            if isinstance(version, int) and version > MANIFEST_VERSION:
-                raise ManifestVersionError(
-                    f"{file} has manifest_version {version}; this package reads up to {MANIFEST_VERSION}, and guessing at "
-                    "what a newer one means could draw other images: install a newer keras_gen"
-                )
-            for record in (manifest["signature"], *manifest.get("methods", {}).values()):
-                Signature.from_dict(record)
-            if not isinstance(version, int) or not set(manifest["formats"]) <= set(READERS):
-                raise ValueError(f"manifest_version {version!r}, formats {sorted(manifest['formats'])}")
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise ArtifactReadError(f"{file} is damaged: {error!r}") from error
+        manifest = manifest_file.read(file)
+        if sha256 is not None and manifest[manifest_file.DIGEST] != sha256.lower():
+            raise DigestMismatchError(
+                f"{path} has {manifest_file.DIGEST} {manifest[manifest_file.DIGEST]}, but {sha256} was asked for: it is "
+                "another artifact"
+            )
         return cls(path, manifest)
 
     @property
@@ -81,17 +68,45 @@ class Artifact:
         return tuple(format for format in READERS if format in self.manifest["formats"])
 
     def check(self, format):
-        """Raises `DigestMismatchError` or `ArtifactNotFoundError` unless all files of a format are as they were written."""
-        for name, recorded in self.manifest["formats"][format]["files"].items():
+        """Checks that the files of a format are those that were written, and no others.
+
+        Raises:
+            ArtifactNotFoundError: one is missing.
+            ArtifactReadError: one leads out of the artifact, or the manifest contradicts itself.
+            DigestMismatchError: one was altered, or is there without being listed.
+        """
+        record = self.manifest["formats"][format]
+        if _total(record["file"], record["files"]) != {"bytes": record["bytes"], "sha256": record["sha256"]}:
+            raise ArtifactReadError(f"{self.path / MANIFEST} contradicts itself: what it says of {format} and of its files")
+        self.check_files(record["files"])
+        found = [file.relative_to(self.path).as_posix() for file in _files_of(self.path, format, self.methods)]
+        unlisted = sorted(set(found) - set(record["files"]))
+        if unlisted:
+            raise DigestMismatchError(f"{self.path / unlisted[0]} is there, but the manifest has no digest of it")
+
+    def check_files(self, records):
+        """The same of any files: `records` maps names in the folder to size and digest."""
+        for name, recorded in records.items():
             file = self.path / name
+            if not file.resolve().is_relative_to(self.path.resolve()):
+                raise ArtifactReadError(f"{file} is a link that leads out of the artifact, to {file.resolve()}")
             if not file.is_file():
-                raise ArtifactNotFoundError(f"{file} is missing, but the manifest lists it")
-            found = file_record(file)
+                raise ArtifactNotFoundError(f"{file} is missing or no file, but the manifest lists it")
+            try:
+                found = file_record(file)
+            except OSError as error:
+                raise ArtifactReadError(f"{file} cannot be read: {error}") from error
             if found != recorded:
                 raise DigestMismatchError(
                     f"{file} has {found['bytes']} bytes and sha256 {found['sha256'][:12]}..., but {recorded['bytes']} bytes "
-                    f"and {recorded['sha256'][:12]}... were written: it was altered or cut off, and may draw other images"
+                    f"and {recorded['sha256'][:12]}... were written: it was altered or cut off"
                 )
+
+    def unlisted(self):
+        """Names of what is in the folder without being in the manifest."""
+        listed = {MANIFEST, *self.manifest["other_files"]}
+        listed.update(*(record["files"] for record in self.manifest["formats"].values()))
+        return sorted(name for name in all_files(self.path) if name not in listed)
 
     def load(self, format=None):
         """Opens one format in its own runtime after checking its files' digests; None takes the first of `formats`."""
@@ -111,14 +126,16 @@ class Artifact:
         return generator
 
 
-def load(path, format=None):
+def load(path, format=None, *, sha256=None):
     """Opens an exported generator; `load(path).generate(seed)` draws images.
 
     Imports the runtime of the chosen format and nothing else: TensorFlow only for a SavedModel.
 
     Args:
-        path: an artifact folder, whose digests are checked first, or a single `.tflite` or `.onnx` file.
+        path: an artifact folder, whose digests are checked first, or a single `.tflite` or `.onnx` file, whose seal is.
         format: `"saved_model"`, `"tflite"` or `"onnx"`; None takes the first that is there of onnx, tflite, saved_model.
+        sha256: pins what is loaded to a digest that you know from elsewhere: the `manifest_sha256` of an artifact, the sha256
+            of a single file. Without it whatever is whole is taken, a forgery that was sealed anew too.
 
     Returns:
         A `LoadedGenerator`: `.generate(seed)` takes integers `[B, 2]` and gives a dict of float32 arrays; `.signature`,
@@ -127,8 +144,8 @@ def load(path, format=None):
     Raises:
         ArtifactNotFoundError: nothing there.
         ArtifactReadError: damaged, or neither of these kinds.
-        DigestMismatchError: a file of the artifact was altered or cut off.
-        ManifestVersionError: written by a newer version.
+        DigestMismatchError: the manifest or a file was altered or cut off, or is not the one that was asked for.
+        ManifestVersionError: written by another version.
         RuntimeMissingError: the format's runtime is not installed.
         SignatureError: a file of the right kind that is not a generator.
         UnknownFormatError: no such format, or not in this artifact.
@@ -137,7 +154,7 @@ def load(path, format=None):
     if format is not None and format not in READERS:
         raise UnknownFormatError(f"format {format!r} does not exist; there are {', '.join(READERS)}")
     if path.is_dir():
-        return Artifact.read(path).load(format)
+        return Artifact.read(path, sha256).load(format)
     if not path.exists():
         raise ArtifactNotFoundError(f"{path} does not exist")
     kind = path.suffix.removeprefix(".")
@@ -145,6 +162,10 @@ def load(path, format=None):
         raise ArtifactReadError(f"{path} is neither an artifact folder nor a .tflite nor an .onnx file")
     if format not in (None, kind):
         raise UnknownFormatError(f"format {format!r} was asked for, but {path} is a .{kind} file")
+    try:
+        seal.check(path.read_bytes(), path, sha256)
+    except OSError as error:
+        raise ArtifactReadError(f"{path} cannot be read: {error}") from error
     return READERS[kind](path)
 
 
@@ -159,44 +180,25 @@ def format_record(root, format, methods=(), **details):
 
     `methods`: names of the further signatures, which are files of their own in ONNX.
 
-    `files` and `bytes` count what was written beside it too: other ONNX files, the folder for TF Serving. The sha256 of a
-    folder is that of the lines `<sha256>  <path>` of its files, sorted by path, as `sha256sum` prints them.
+    The sha256 of a folder is that of the lines `<sha256>  <path>` of its files, sorted by path, as `sha256sum` prints them.
     """
-    root, target = Path(root), Path(root) / FILES[format]
-    own = [target] if target.is_file() else _files_in(target)
-    beside = {"onnx": [onnx.beside(target, name) for name in methods], "saved_model": _files_in(root / serving.FOLDER)}
-    records = {path.relative_to(root).as_posix(): file_record(path) for path in (*own, *beside.get(format, ()))}
-    listing = "".join(f"{record['sha256']}  {name}\n" for name, record in list(records.items())[: len(own)])
-    digest = hashlib.sha256(listing.encode()).hexdigest() if target.is_dir() else records[FILES[format]]["sha256"]
-    size = sum(record["bytes"] for record in records.values())
-    return {"file": FILES[format], "bytes": size, "sha256": digest, "files": records, **details}
+    records = {path.relative_to(root).as_posix(): file_record(path) for path in _files_of(Path(root), format, methods)}
+    return {"file": FILES[format], **_total(FILES[format], records), "files": records, **details}
 
 
-def _files_in(folder):
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+def all_files(root):
+    """Names of all files below the folder `root`, sorted; of links too, wherever they lead."""
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_symlink() or not path.is_dir())
 
 
-def to_json(record, what):
-    """`record` as JSON text; numpy's numbers and arrays become plain ones.
-
-    Raises:
-        MetadataError: something in it has no JSON form, NaN and infinity among them.
-    """
-    try:
-        return json.dumps(record, indent=2, allow_nan=False, default=_plain) + "\n"
-    except (TypeError, ValueError) as error:
-        raise MetadataError(f"{what} cannot be written as JSON, which the manifest is: {error}") from error
+def _files_of(root, format, methods):
+    target = root / FILES[format]
+    others = [onnx.beside(target, name) for name in methods] if format == "onnx" else []
+    return [target, *others] if not target.is_dir() else [target / name for name in all_files(target)]
 
 
-def _plain(value):
-    if isinstance(value, (np.generic, np.ndarray)):
-        return value.tolist()
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{value!r} of type {type(value).__name__}")
-
-
-def digest_of(record):
-    """sha256 of a record's canonical JSON: sorted keys, no spaces."""
-    text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()
+def _total(file, records):
+    """Size and digest of a format from those of its files."""
+    listing = "".join(f"{record['sha256']}  {name}\n" for name, record in sorted(records.items()))
+    digest = records[file]["sha256"] if file in records else hashlib.sha256(listing.encode()).hexdigest()
+    return {"bytes": sum(record["bytes"] for record in records.values()), "sha256": digest}

@@ -39,24 +39,25 @@ def records(outputs, kind, num_classes=0, tolerance=compare.TOLERANCE):
     return chosen
 
 
-def problems(record, outputs, kind, tolerance, exact=True):
-    """What is wrong with `outputs`, dict of `[1, H, W, C]` drawn at a record's seed by some runtime: list of sentences.
-
-    `exact`: whether digests of samples must agree; not where weights are quantised, which moves probabilities, and pixels with
-    them.
-    """
+def problems(record, outputs, kind, tolerance):
+    """What is wrong with `outputs`, dict of `[1, H, W, C]` drawn at a record's seed by some runtime: list of sentences."""
     seed = np.array([record["seed"]], np.int32)
     row = {name: value[0] for name, value in outputs.items()}
     found = _record(seed[0], row, kind)
     wrong = []
-    if found["uniforms_sha256"] != record["uniforms_sha256"]:
+    if any(found[key] != record[key] for key in ("uniforms_sha256", "uniforms_first")):
         wrong.append("uniforms")
-    if exact and found.get("sample_sha256") != record.get("sample_sha256"):
+    if found.get("sample_sha256") != record.get("sample_sha256"):
         wrong.append("sample digest")
+    if set(found["values"]) != set(record["values"]):
+        return [*wrong, f"outputs {', '.join(record['values'])} instead of {', '.join(found['values'])}"]
     for name, values in record["values"].items():
         if name == "sample" and kind.values == "binary":
             continue
         allowed = max(tolerance, 1.01 * kind.step) if name == "sample" and kind.values == "levels" else tolerance
+        if len(values["first"]) != len(found["values"][name]["first"]):
+            wrong.append(f"{name}: {len(values['first'])} first values instead of {len(found['values'][name]['first'])}")
+            continue
         gap = np.abs(np.subtract([*values["first"], values["average"]], [*_first(row[name]), _average(row[name])]))
         if not gap.max() <= allowed:  # Also where it is not a number.
             wrong.append(f"{name} by {gap.max():.2g}")

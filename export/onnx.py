@@ -5,7 +5,7 @@ A file has one graph: each further method of the model is a file of its own besi
 
 from pathlib import Path
 
-from export import saved_model
+from export import saved_model, seal
 from export.errors import (
     ArtifactReadError,
     ArtifactWriteError,
@@ -69,8 +69,11 @@ def _write(function, signature, path, name):
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:
         raise ConversionError(f"onnx: the converter wrote an invalid graph: {error}") from error
+    # Last in the file, since what is written after a message is merged into it; the 64 zeros give way to the digest.
+    entry = onnx.StringStringEntryProto(key=seal.NAME, value="0" * seal.LENGTH)
+    content = proto.SerializeToString() + onnx.ModelProto(metadata_props=[entry]).SerializeToString()[: -seal.LENGTH]
     try:
-        Path(path).write_bytes(proto.SerializeToString())
+        Path(path).write_bytes(seal.sealed(content))
     except OSError as error:
         raise ArtifactWriteError(f"{path} could not be written: {error}") from error
 
@@ -141,7 +144,7 @@ def _open(path):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # Fatal: errors come as exceptions.
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=False)
     except Exception as error:  # ONNX Runtime's error types share no base but Exception.
         raise ArtifactReadError(
             f"{path} is damaged, truncated or not an ONNX file ({len(content)} bytes): {str(error).strip()}"

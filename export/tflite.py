@@ -8,7 +8,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from export import saved_model
+from export import saved_model, seal
 from export.errors import (
     ArtifactReadError,
     ArtifactWriteError,
@@ -64,7 +64,7 @@ def write(model, signature, path, quantize=None, methods=None):
 
         content = quantization.quantize(content, quantize)
     try:
-        path.write_bytes(content)
+        path.write_bytes(seal.sealed(content + f"\n{seal.NAME}: ".encode()))
     except OSError as error:
         raise ArtifactWriteError(f"{path} could not be written: {error}") from error
     operators(path)

@@ -1,5 +1,6 @@
 """Opening artifacts and single files: without TensorFlow, quickly, and with a clear error for whatever is wrong."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx as onnx_package
 import pytest
 
 import export
@@ -120,16 +122,45 @@ def test_damaged_files_of_an_artifact_are_refused(artifact, format, file, kind):
 @pytest.mark.parametrize("format", ["tflite", "onnx"])
 def test_damaged_bare_files_are_refused(artifact, format, kind):
     damage(artifact / f"generator.{format}", kind)
+    file = artifact / f"generator.{format}"
+    for asked in ({}, {"sha256": "0" * 64}):
+        with pytest.raises(export.DigestMismatchError, match=f"generator.{format}"):
+            export.load(file, **asked)
+    # Whoever vouches for the bytes hears it from the runtime.
     with pytest.raises(export.ArtifactReadError, match=f"generator.{format}"):
-        export.load(artifact / f"generator.{format}")
+        export.load(file, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx"])
+def test_a_bare_file_without_a_seal_is_opened_where_its_digest_is_given(artifact, seeds, format):
+    sealed = artifact / f"generator.{format}"
+    file = artifact / f"old.{format}"
+    file.write_bytes(without_seal(sealed))
+    with pytest.raises(export.DigestMismatchError, match="does not end in the digest"):
+        export.load(file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    for name in ("sample", "mean"):
+        found = export.load(file, sha256=digest.upper()).generate(seeds)[name]
+        np.testing.assert_array_equal(found, export.load(sealed).generate(seeds)[name])
+
+
+def without_seal(path):
+    if path.suffix == ".tflite":
+        return path.read_bytes().partition(b"\nsha256 of all bytes before")[0]
+    proto = onnx_package.load(str(path))
+    assert [entry.key for entry in proto.metadata_props] == ["sha256 of all bytes before"]
+    del proto.metadata_props[:]
+    return proto.SerializeToString()
 
 
 @pytest.mark.parametrize("format", ["tflite", "onnx"])
 def test_files_of_another_kind_are_refused(tmp_path, format):
     path = tmp_path / f"other.{format}"
     path.write_text("hello " * 100)
-    with pytest.raises(export.ArtifactReadError, match="other"):
+    with pytest.raises(export.DigestMismatchError, match="other"):
         export.load(path)
+    with pytest.raises(export.ArtifactReadError, match="other"):
+        export.load(path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def test_missing_file_of_an_artifact(artifact):
@@ -138,15 +169,16 @@ def test_missing_file_of_an_artifact(artifact):
         export.load(artifact, "onnx")
 
 
-def test_newer_manifest_is_refused(artifact):
+@pytest.mark.parametrize(("version", "advice"), [(1, "export the run again"), (3, "install a newer keras_gen")])
+def test_manifests_of_another_version_are_refused(artifact, version, advice):
     manifest = json.loads((artifact / "manifest.json").read_text())
-    (artifact / "manifest.json").write_text(json.dumps({**manifest, "manifest_version": 2}))
+    (artifact / "manifest.json").write_text(json.dumps({**manifest, "manifest_version": version}))
     for call in (export.load, export.verify):
-        with pytest.raises(export.ManifestVersionError, match="manifest_version 2.*up to 1"):
+        with pytest.raises(export.ManifestVersionError, match=f"manifest_version {version}.*reads 2.*{advice}"):
             call(artifact)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"manifest_version": 1}', '{"manifest_version": "x", "formats": {}}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"manifest_version": 2}', '{"manifest_version": "x", "formats": {}}'])
 def test_damaged_manifest_is_refused(artifact, text):
     (artifact / "manifest.json").write_text(text)
     for call in (export.load, export.verify):

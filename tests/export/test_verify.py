@@ -1,7 +1,9 @@
 """`verify` reports what agrees and what does not; it never raises on a difference."""
 
-import hashlib
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnx as onnx_package
@@ -9,16 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 import export
-
-
-def rewrite(artifact, format, content):
-    """Replaces a file of the artifact and its digest, as someone would who meant to."""
-    file = artifact / f"generator.{format}"
-    file.write_bytes(content)
-    manifest = json.loads((artifact / "manifest.json").read_text())
-    record = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    manifest["formats"][format] |= {**record, "files": {file.name: record}}
-    (artifact / "manifest.json").write_text(json.dumps(manifest))
+from tests.export.forgery import forge, rewrite
 
 
 def failed(report):
@@ -33,7 +26,7 @@ def test_a_good_artifact(shared_artifact):
     for check in pairs:
         assert [difference.output for difference in check.differences] == ["sample", "mean"]
         assert check.differences[0].differing == 0 and check.differences[1].largest <= 1e-5
-    assert len(report.checks) == 3 * 3 + 3
+    assert len(report.checks) == 1 + 3 * 3 + 3 and report.not_tried == {}
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["ok"] is True
     assert len(report.table().splitlines()) == len(report.checks) and "FAILED" not in report.table()
 
@@ -84,18 +77,107 @@ def test_other_noise_is_reported(artifact):
     assert ("golden seeds", "onnx") in failed(export.verify(artifact, num_seeds=8))
 
 
-def test_golden_seeds_that_were_altered_are_reported(artifact):
-    manifest = json.loads((artifact / "manifest.json").read_text())
-    manifest["golden"]["seeds"][0]["sample_sha256"] = "0" * 64
-    (artifact / "manifest.json").write_text(json.dumps(manifest))
-    assert failed(export.verify(artifact, num_seeds=4)) == {
-        ("golden seeds", format) for format in ("onnx", "tflite", "saved_model")
-    }
+def golden(change):
+    return lambda manifest: change(manifest["golden"]["seeds"][0])
+
+
+GOLDEN = {
+    "digest of the sample": golden(lambda seed: seed.update(sample_sha256="0" * 64)),
+    "digest of the uniforms": golden(lambda seed: seed.update(uniforms_sha256="0" * 64)),
+    "another seed": golden(lambda seed: seed.update(seed=[1, 2])),
+    "an average": golden(lambda seed: seed["values"]["mean"].update(average=0.25)),
+    "a value less": golden(lambda seed: seed["values"]["mean"]["first"].pop()),
+    "another output": golden(lambda seed: seed["values"].update(other=seed["values"]["mean"])),
+    "no mean": golden(lambda seed: seed["values"].pop("mean")),
+    "a label": golden(lambda seed: seed.update(label=3)),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_seeds_that_were_altered_are_reported(artifact, name):
+    forge(artifact, GOLDEN[name])
+    report = export.verify(artifact, num_seeds=4)
+    check = "runs" if name == "a label" else "golden seeds"
+    assert failed(report) == {(check, format) for format in ("onnx", "tflite", "saved_model")}
 
 
 def test_a_missing_file_is_reported(artifact):
     (artifact / "generator.tflite").unlink()
     assert failed(export.verify(artifact, num_seeds=4)) == {("files intact", "tflite")}
+
+
+@pytest.mark.parametrize("name", ["README.md", "samples.png"])
+def test_altered_cards_and_pictures_are_reported(artifact, name):
+    content = bytearray((artifact / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (artifact / name).write_bytes(content)
+    assert failed(export.verify(artifact, num_seeds=4)) == {("files intact", "others")}
+    (artifact / name).unlink()
+    assert failed(export.verify(artifact, num_seeds=4)) == {("files intact", "others")}
+
+
+def test_files_of_no_digest_are_reported(artifact):
+    (artifact / "notes.txt").write_text("mine")
+    report = export.verify(artifact, num_seeds=4)
+    assert failed(report) == {("files intact", "others")} and "notes.txt" in report.table()
+    (artifact / "notes.txt").unlink()
+    (artifact / "saved_model/1/assets.extra/more").write_text("requests")
+    assert failed(export.verify(artifact, num_seeds=4)) == {("files intact", "others"), ("files intact", "saved_model")}
+
+
+def test_an_altered_manifest_is_reported(artifact):
+    file = artifact / "manifest.json"
+    file.write_text(file.read_text().replace('"average": 0.', '"average": 1.', 1))
+    report = export.verify(artifact, num_seeds=4)
+    assert failed(report) == {("files intact", "manifest")} and "was altered" in report.table()
+
+
+def test_a_forger_who_rewrites_everything_is_found_by_the_pinned_digest_alone(artifact):
+    pinned = export.Artifact.read(artifact).manifest["manifest_sha256"]
+    assert export.verify(artifact, num_seeds=4, sha256=pinned).ok and export.load(artifact, sha256=pinned.upper())
+    forge(artifact, lambda manifest: manifest.update(family="Vee"))
+    assert export.verify(artifact, num_seeds=4).ok
+    assert failed(export.verify(artifact, num_seeds=4, sha256=pinned)) == {("files intact", "manifest")}
+    with pytest.raises(export.DigestMismatchError, match=f"{pinned} was asked for"):
+        export.load(artifact, sha256=pinned)
+
+
+BLOCKED = """
+import importlib.abc, json, sys
+
+class Blocked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in BLOCKED:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+path, *BLOCKED = sys.argv[1:]
+sys.meta_path.insert(0, Blocked())
+from training.cli import main
+sys.exit(main(["verify", path, "--num-seeds", "8", "--json"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("missing", "not_tried"),
+    [
+        (["tensorflow", "keras"], {"saved_model"}),
+        (["onnxruntime"], {"onnx"}),
+        (["tensorflow", "keras", "ai_edge_litert"], {"saved_model", "tflite"}),
+        (["tensorflow", "keras", "ai_edge_litert", "onnxruntime"], {"saved_model", "tflite", "onnx"}),
+    ],
+)
+def test_what_has_no_runtime_here_is_reported_as_not_tried(shared_artifact, missing, not_tried):
+    """In a process in which these packages cannot be imported, as where they are not installed."""
+    command = [sys.executable, "-c", BLOCKED, str(shared_artifact.path), *missing]
+    root = Path(export.__file__).parents[1]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
+    report = json.loads(done.stdout.splitlines()[-1])
+    nothing = len(not_tried) == 3
+    assert done.returncode == nothing and report["ok"] is not nothing, done.stderr
+    assert report["not_tried"].keys() == not_tried and all("pip install" in why for why in report["not_tried"].values())
+    # The digests of what cannot be run are checked none the less.
+    intact = {check["subject"] for check in report["checks"] if check["name"] == "files intact" and check["ok"]}
+    assert intact == {"others", "onnx", "tflite", "saved_model"}
 
 
 def test_bad_calls(shared_artifact, tmp_path):
