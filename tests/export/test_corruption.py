@@ -3,6 +3,7 @@
 import collections
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 import export
 from tests.export import fuzz
+from tests.export.forgery import forge
 from tests.export.fuzz import corruptions, damaged, fresh_copy
 
 COUNT = 500
@@ -31,9 +33,14 @@ def other(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def light(model, tmp_path_factory):
-    """The model in one format, for what only `verify` can find: it would run all three each time."""
-    return export.export_generator(model, tmp_path_factory.mktemp("light") / "vae-tiny", formats="onnx")
+def light(model, shared_artifact, tmp_path_factory):
+    """The artifact with one format only, for what only `verify` can find: it would run all three each time."""
+    artifact = export.export_generator(model, tmp_path_factory.mktemp("light") / "vae-tiny", formats="onnx")
+    others = shared_artifact.manifest["other_files"]
+    served = {name: record for name, record in others.items() if name.startswith("serving/")}
+    shutil.copytree(shared_artifact.path / "serving", artifact.path / "serving")
+    forge(artifact.path, lambda record: record["other_files"].update(served))
+    return artifact
 
 
 def complaint(call):
