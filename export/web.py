@@ -17,7 +17,7 @@ import urllib.request
 from pathlib import Path
 
 from export import onnx
-from export.artifact import MANIFEST, to_json
+from export.artifact import to_json
 from export.errors import PageRuntimeError, UnknownFormatError
 
 FOLDER = "web"
@@ -79,7 +79,7 @@ def write(folder, manifest, cache=None):
     for name, signature in manifest.get("methods", {}).items():
         functions[name] = (onnx.beside(record["file"], name).name, signature)
     page = {
-        **{key: manifest[key] for key in ("name", "family", "num_classes", "tolerance") if key in manifest},
+        **{key: manifest[key] for key in ("name", "family", "num_classes") if key in manifest},
         "data_shape": manifest["model"]["data_shape"],
         "functions": {
             name: {"file": file, **record["files"][file], "signature": signature}
@@ -90,7 +90,6 @@ def write(folder, manifest, cache=None):
             "version": RUNTIME.version,
             "wasm": next(f"runtime/{Path(name).name}" for name in RUNTIME.files if name.endswith(".wasm")),
         },
-        "manifest": f"../{MANIFEST}",
     }
     target = Path(folder) / FOLDER
     shutil.copytree(SOURCES, target)

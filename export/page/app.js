@@ -8,7 +8,7 @@ const written = ([a, b]) => `${a}, ${b}`;
 
 export let generator;
 // seed: of the first image; images: what the grid shows; chosen: the image shown large; erasing: what is being filled in.
-export const state = { seed: [7, 0], images: [], chosen: null, frames: null, erasing: null };
+export const state = { seed: [7, 0], images: [], chosen: null, erasing: null };
 let height, width, channels, playing;
 
 // Two int32 from text such as "7, 0" or "-3 5"; one integer is the first, 0 the second. null if it is none.
@@ -50,6 +50,7 @@ const draw = latest(async () => {
   state.images = seeds.map((seed, i) => ({
     seed, label: labels[i], sample: row(found, "sample", i), ...(found.mean ? { mean: row(found, "mean", i) } : {}),
   }));
+  $("problem").hidden = true;
   showGrid();
   choose(0);
   if (focused) $("grid").children[0].focus();
@@ -84,12 +85,11 @@ function choose(index) {
     button.tabIndex = i === index ? 0 : -1; // one stop for the Tab key; arrows move within
   });
   stop();
-  state.frames = null;
   $("one-title").textContent = title(image)[0].toUpperCase() + title(image).slice(1);
   $("copied").textContent = "";
   $("step").value = $("step").max;
   showOne();
-  history.replaceState(null, "", link());
+  remember();
   if (generator.has("impute")) startErasing();
 }
 
@@ -105,6 +105,14 @@ function link() {
   return `#seed=${seed.join(",")}` + (label === null ? "" : `&label=${label}`) + ("mean" in state.chosen ? `&output=${output()}` : "");
 }
 
+function remember() {
+  try {
+    history.replaceState(null, "", link());
+  } catch {
+    // Some browsers refuse after a hundred in half a minute; the next image is remembered again.
+  }
+}
+
 // Fields as a link says; whether it says anything.
 function follow() {
   const told = new URLSearchParams(location.hash.slice(1));
@@ -112,7 +120,8 @@ function follow() {
   if (!seed) return false;
   state.seed = seed;
   $("seed").value = written(seed);
-  if (told.has("label") && [...$("label").options].some((option) => option.value === told.get("label"))) $("label").value = told.get("label");
+  const known = [...$("label").options].map((option) => option.value);
+  if (known.includes(told.get("label"))) $("label").value = told.get("label");
   const shown = document.querySelector(`input[name="output"][value="${told.get("output") === "mean" ? "mean" : "sample"}"]`);
   if (!$("output-field").hidden) shown.checked = true;
   seedIs(true);
@@ -133,18 +142,17 @@ function setSeed(seed) {
 
 // --- the film
 
-async function film() {
-  state.frames ??= (await generator.sequence(state.chosen.seed)).sequence.data;
-  return state.frames;
-}
-
+// Shows a step of the chosen image's film, which is drawn when it is first asked for; whether that image is still chosen.
 async function showStep() {
+  const image = state.chosen;
+  image.frames ??= (await generator.sequence(image.seed)).sequence.data;
+  if (image !== state.chosen) return false;
   const step = Number($("step").value);
-  const frames = await film();
   const size = height * width * channels;
-  paint($("one"), frames.subarray((step - 1) * size, step * size));
-  $("one").setAttribute("aria-label", `Canvas of ${title(state.chosen)} after step ${step} of ${$("step").max}`);
+  paint($("one"), image.frames.subarray((step - 1) * size, step * size));
+  $("one").setAttribute("aria-label", `Canvas of ${title(image)} after step ${step} of ${$("step").max}`);
   $("step-text").value = `${step} of ${$("step").max}`;
+  return true;
 }
 
 function stop() {
@@ -155,10 +163,9 @@ function stop() {
 
 async function play() {
   if (playing) return stop();
-  await film();
   $("step").value = 1;
+  if (!(await showStep()) || playing) return;
   $("play").textContent = "Stop";
-  await showStep();
   const pause = Math.max(60, Math.min(400, 4000 / Number($("step").max)));
   playing = setInterval(() => {
     if ($("step").value === $("step").max) return stop();
@@ -286,7 +293,7 @@ function listen() {
     showGrid();
     $("step").value = $("step").max;
     showOne();
-    history.replaceState(null, "", link());
+    remember();
     if (state.erasing) showFilled();
   });
   $("grid").addEventListener("click", (event) => {
