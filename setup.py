@@ -26,7 +26,7 @@ setup(
         "training.experiments",
         "export",
     ],
-    package_data={"keras_gen.evaluation": ["feature_networks/*.npz"], "export": ["manifest.schema.json"]},
+    package_data={"export": ["manifest.schema.json", "page/*"], "keras_gen.evaluation": ["feature_networks/*.npz"]},
     install_requires=[
         "ai-edge-litert>=2.3,<3",
         "h5py>=3.11",

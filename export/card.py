@@ -53,6 +53,10 @@ session = onnxruntime.InferenceSession("generator.onnx")
 """,
 }
 
+_PAGE = """### A browser
+
+`python -m http.server --directory web` serves a page that draws the images. It asks no other host for anything."""
+
 _OWN = """### This project (`pip install keras-gen`)
 
 ```python
@@ -97,6 +101,7 @@ def text(manifest):
         "## Files\n\n" + _files(formats),
         "## How to run it\n\n" + _signature(manifest),
         *(_given(_RUNTIMES[format], manifest).rstrip() for format in _RUNTIMES if format in formats),
+        *([_PAGE] if "page" in manifest else []),
         _given(_OWN.format(first=next(iter(formats))), manifest).rstrip(),
         "## Limits\n\n" + _limits(manifest),
     ]

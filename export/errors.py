@@ -49,6 +49,10 @@ class DigestMismatchError(ExportError):
     """A file's bytes are not those that the manifest recorded: altered or truncated."""
 
 
+class PageRuntimeError(ExportError, OSError):
+    """The browser's runtime, which a page is shipped with, cannot be downloaded, or is not the one that was pinned."""
+
+
 class RuntimeMissingError(ExportError, ImportError):
     """The runtime that a format needs is not installed."""
 

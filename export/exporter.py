@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from export import card, golden, manifest, noise, onnx, saved_model, serving, staging, tflite
+from export import web as page
 from export.artifact import FILES, MANIFEST, READERS, Artifact, all_files, file_record, format_record
 from export.compare import TOLERANCE, SampleKind, compare, tolerance_of
 from export.errors import ArtifactExistsError, ExportMismatchError, MetadataError, UnknownFormatError
@@ -30,7 +31,17 @@ _PACKAGES = (
 
 
 def export_generator(
-    model, path, formats=FORMATS, *, name=None, quantize=None, recipe=None, run=None, evaluation=None, overwrite=False
+    model,
+    path,
+    formats=FORMATS,
+    *,
+    name=None,
+    quantize=None,
+    recipe=None,
+    run=None,
+    evaluation=None,
+    web=False,
+    overwrite=False,
 ):
     """Writes the generator of `model` as an artifact: one folder with a file for each format, a manifest and a model card.
 
@@ -48,6 +59,7 @@ def export_generator(
         recipe: dict, the complete settings of the training, for the manifest and the card.
         run: dict, facts about the run that trained it: data, epochs, seed, time.
         evaluation: dict of figures: name to a number, or to a dict with `value`, `standard_error`, `unit`, `protocol`.
+        web: also writes `web/`, a static page that draws the images in a browser; formats must hold `"onnx"`.
         overwrite: replaces an artifact that is already at `path`.
 
     Returns:
@@ -56,7 +68,8 @@ def export_generator(
     Raises:
         ArtifactExistsError: `path` is there already, and is not an artifact that may be overwritten.
         ArtifactWriteError: the file system refused.
-        UnknownFormatError: no such format or quantisation.
+        UnknownFormatError: no such format or quantisation, or a page without ONNX.
+        PageRuntimeError: the page's runtime cannot be downloaded.
         MetadataError: recipe, run or evaluation is not JSON, or SOURCE_DATE_EPOCH is no time.
         OperatorError, ConversionError: the generator cannot be converted.
         SignatureError: names, shapes or the batch axis of a written file are not as declared.
@@ -66,6 +79,9 @@ def export_generator(
     formats = _check_formats(formats, quantize)
     _check_target(path, overwrite)
     created = _created()
+    if web:
+        page.check_formats(formats)
+        page.fetch(page.RUNTIME)  # Before minutes are spent on conversion, as below.
     facts = {"recipe": recipe or {}, "run": run or {}, "evaluation": evaluation or {}}
     for what, record in facts.items():
         manifest.to_json(record, what)  # Before minutes are spent on conversion.
@@ -94,12 +110,15 @@ def export_generator(
             "golden": {"description": golden.DESCRIPTION, "seeds": golden.records(outputs, kind, num_classes, tolerance)},
             **facts,
             "recipe_sha256": manifest.digest_of(facts["recipe"]) if recipe else None,
+            **({"page": page.RECORD} if web else {}),
             "versions": _versions(),
             "created": created,
             "varies": VARIES,
         }
         card.picture(outputs).save(folder / card.PICTURE)
         (folder / card.FILE).write_text(card.text(record), encoding="utf-8")
+        if web:
+            page.write(folder, record)
         of_formats = {name for each in records.values() for name in each["files"]}
         record["other_files"] = {name: file_record(folder / name) for name in all_files(folder) if name not in of_formats}
         (folder / MANIFEST).write_text(manifest.written(record), encoding="utf-8")

@@ -103,6 +103,7 @@ def _parser():
     export.add_argument("--out", type=Path, help="folder of the artifact (default: saved_models/NAME OF RUN)")
     export.add_argument("--formats", default="saved_model,tflite,onnx", help="separated by commas (default: all three)")
     export.add_argument("--quantize", choices=("float16", "int8"), help="shrink the weights of the .tflite")
+    export.add_argument("--web", action="store_true", help="add web/, a page that draws the images in a browser")
 
     verify = command("verify", _verify, "check that an artifact is intact and that its formats draw the same images")
     verify.add_argument("artifact", metavar="ARTIFACT", type=Path)
@@ -304,12 +305,15 @@ def _export(options):
     import_tensorflow()
     from training.exporting import export_run
 
-    artifact = export_run(folder, config, evaluation, out, options.formats.split(","), options.quantize)
+    formats = options.formats.split(",")
+    artifact = export_run(folder, config, evaluation, out, formats, options.quantize, web=options.web)
     formats = {name: record["bytes"] for name, record in artifact.manifest["formats"].items()}
     if not options.json:
         print(table({name: f"{size:,} bytes" for name, size in formats.items()}))
         print(f"written to {out}; every format was run in its own runtime and draws the same images")
-    return {"artifact": str(out), "formats": formats}, 0
+        if options.web:
+            print(f"the page: python -m http.server --directory {out}/web")
+    return {"artifact": str(out), "formats": formats, **({"page": f"{out}/web/index.html"} if options.web else {})}, 0
 
 
 def _verify(options):

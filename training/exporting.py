@@ -19,7 +19,7 @@ def check_draws(model, path):
         )
 
 
-def export_run(folder, config, evaluation, out, formats, quantize=None, name=None, overwrite=False):
+def export_run(folder, config, evaluation, out, formats, quantize=None, name=None, overwrite=False, web=False):
     """Exports a finished run's generator with what the manifest and the model card tell of it.
 
     Args:
@@ -27,7 +27,7 @@ def export_run(folder, config, evaluation, out, formats, quantize=None, name=Non
         config: its configuration.
         evaluation: its evaluation, or None.
         out: folder of the artifact.
-        formats, quantize, name, overwrite: see `export.export_generator`.
+        formats, quantize, name, overwrite, web: see `export.export_generator`.
 
     Returns:
         `export.Artifact`.
@@ -55,5 +55,6 @@ def export_run(folder, config, evaluation, out, formats, quantize=None, name=Non
         recipe=recipe,
         run=run,
         evaluation=figures,
+        web=web,
         overwrite=overwrite,
     )

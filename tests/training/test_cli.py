@@ -93,7 +93,9 @@ def test_a_hard_drawing_from_training_to_its_film(capsys, tmp_path):
     assert run(capsys, "train", "draw_hard", *small, "--out", folder)[0] == 0
     status, text, _ = run(capsys, "evaluate", folder, "--num-samples", 4, "--num-images", 50, "--json")
     assert status == 0 and json.loads(text.splitlines()[-1])["figures"]["log_likelihood"]["mean"] < 0
-    assert run(capsys, "export", folder, "--formats", "onnx", "--out", artifact)[0] == 0
+    status, text, _ = run(capsys, "export", folder, "--formats", "onnx", "--out", artifact, "--web", "--json")
+    assert status == 0 and json.loads(text.splitlines()[-1])["page"] == f"{artifact}/web/index.html"
+    assert (artifact / "web" / "sequence.onnx").read_bytes() == (artifact / "sequence.onnx").read_bytes()
     assert run(capsys, "verify", artifact, "--num-seeds", 8)[0] == 0
 
     frames = {}
