@@ -17,8 +17,8 @@ import urllib.request
 from pathlib import Path
 
 from export import onnx
-from export.artifact import to_json
 from export.errors import PageRuntimeError, UnknownFormatError
+from export.manifest import to_json
 
 FOLDER = "web"
 SOURCES = Path(__file__).parent / "page"
