@@ -1,4 +1,5 @@
-"""`python -m benchmarks [run|table|check|orderings]`: measure, print the table, check the ports, or compare objectives."""
+"""`python -m benchmarks [run|table|check|orderings|samplers]`: measure training, print the table, check the ports, compare
+objectives, or measure shipped samplers."""
 
 import argparse
 import json
@@ -10,7 +11,7 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=("run", "table", "check", "orderings"), default="run")
+    parser.add_argument("command", nargs="?", choices=("run", "table", "check", "orderings", "samplers"), default="run")
     parser.add_argument("--full", action="store_true", help="five repeats of 300 steps and the curves (under 40 minutes)")
     parser.add_argument("--quick", action="store_true", help="three shorter repeats (under 5 minutes): the default")
     parser.add_argument("--only", nargs="+", metavar="CASE", help="these cases alone; results of the others stay as they are")
@@ -29,6 +30,12 @@ def main():
         results = orderings.run(lambda line: print(line, flush=True))
         _write(os.path.join(arguments.output, "orderings.json"), results)
         print(orderings.markdown(results))
+    elif arguments.command == "samplers":
+        from benchmarks import samplers
+
+        results = samplers.run(lambda line: print(line, flush=True), arguments.only)
+        _write(os.path.join(arguments.output, "samplers.json"), results)
+        print(samplers.markdown(results))
     else:
         from benchmarks import picture
         from benchmarks.run import renewed, run
