@@ -20,7 +20,8 @@ from export.signature import Signature, example_inputs
 
 FORMATS = ("saved_model", "tflite", "onnx")
 SCHEMES = ("float16", "int8")
-#: What may differ between two exports of one run by the same versions; `created` does not where SOURCE_DATE_EPOCH is set.
+#: What may differ between two exports of one run, each by a process of its own on the same machine and versions; `created` does
+#: not where SOURCE_DATE_EPOCH is set. (A process that exports twice numbers the functions of the second SavedModel further on.)
 VARIES = {"fields": ["/created", "/manifest_sha256"], "files": ["manifest.json"]}
 _BATCHES = (1, 2, 5)
 _PACKAGES = (
