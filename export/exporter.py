@@ -31,7 +31,18 @@ _PACKAGES = (
 
 
 def export_generator(
-    model, path, formats=FORMATS, *, name=None, quantize=None, recipe=None, run=None, evaluation=None, overwrite=False
+    model,
+    path,
+    formats=FORMATS,
+    *,
+    name=None,
+    quantize=None,
+    recipe=None,
+    run=None,
+    evaluation=None,
+    checks=None,
+    pictures=None,
+    overwrite=False,
 ):
     """Writes the generator of `model` as an artifact: one folder with a file for each format, a manifest and a model card.
 
@@ -49,6 +60,9 @@ def export_generator(
         recipe: dict, the complete settings of the training, for the manifest and the card.
         run: dict, facts about the run that trained it: data, epochs, seed, time.
         evaluation: dict of figures: name to a number, or to a dict with `value`, `standard_error`, `unit`, `protocol`.
+        checks: dict, what was found of known failures: `memorisation`, `coverage` (as `export.card` shows them), or `not_checked`,
+            the reason.
+        pictures: dict, name of a further file for the card to the bytes of a PNG: `neighbours.png`.
         overwrite: replaces an artifact that is already at `path`.
 
     Returns:
@@ -67,7 +81,7 @@ def export_generator(
     formats = _check_formats(formats, quantize)
     _check_target(path, overwrite)
     created = _created()
-    facts = {"recipe": recipe or {}, "run": run or {}, "evaluation": evaluation or {}}
+    facts = {"recipe": recipe or {}, "run": run or {}, "evaluation": evaluation or {}, "checks": checks or {}}
     for what, record in facts.items():
         manifest.to_json(record, what)  # Before minutes are spent on conversion.
     with staging.appears_whole(path) as folder:
@@ -100,6 +114,8 @@ def export_generator(
             "varies": VARIES,
         }
         card.picture(outputs).save(folder / card.PICTURE)
+        for each, content in (pictures or {}).items():
+            (folder / each).write_bytes(content)
         (folder / card.FILE).write_text(card.text(record), encoding="utf-8")
         of_formats = {name for each in records.values() for name in each["files"]}
         record["other_files"] = {name: file_record(folder / name) for name in all_files(folder) if name not in of_formats}

@@ -102,6 +102,7 @@ def _parser():
     export.add_argument("run", metavar="RUN", type=Path)
     export.add_argument("--out", type=Path, help="folder of the artifact (default: saved_models/NAME OF RUN)")
     export.add_argument("--formats", default="saved_model,tflite,onnx", help="separated by commas (default: all three)")
+    export.add_argument("--data-licence", metavar="TEXT", help="licence of the training data, for the model card")
     export.add_argument("--quantize", choices=("float16", "int8"), help="shrink the weights of the .tflite")
 
     verify = command("verify", _verify, "check that an artifact is intact and that its formats draw the same images")
@@ -304,7 +305,8 @@ def _export(options):
     import_tensorflow()
     from training.exporting import export_run
 
-    artifact = export_run(folder, config, evaluation, out, options.formats.split(","), options.quantize)
+    formats = options.formats.split(",")
+    artifact = export_run(folder, config, evaluation, out, formats, options.quantize, licence=options.data_licence)
     formats = {name: record["bytes"] for name, record in artifact.manifest["formats"].items()}
     if not options.json:
         print(table({name: f"{size:,} bytes" for name, size in formats.items()}))

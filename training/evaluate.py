@@ -63,8 +63,7 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
         result = evaluate_classifier(model, data, raw, split, settings, seed)
     else:
         result = evaluate_samples(model, data, raw, split, settings, seed)
-    rows = folder.rows()
-    result["training"] = {"epochs": len(rows), "seconds": round(sum(row["seconds"] for row in rows), 1)}
+    result["training"] = folder.time()
     result["protocol"] = {
         **result["protocol"],
         "data": data.name,

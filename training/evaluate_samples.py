@@ -89,7 +89,8 @@ class FrechetCurve(keras.callbacks.Callback):
 def draw(model, num, seed):
     """(samples float32 `[num, H, W, C]`, their labels or None), of seed rows (seed, 0) ... (seed, num - 1)."""
     rows = np.stack([np.full(num, seed), np.arange(num)], axis=1).astype(np.int32)
-    classes = np.arange(num) % model.num_classes if model.num_classes else None
+    num_classes = getattr(model, "num_classes", 0)
+    classes = np.arange(num) % num_classes if num_classes else None
     generate = tf.function(model.generate)
     parts = []
     for start in range(0, num, _CHUNK):

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import math
+import os
 import platform
 import sys
 import time
@@ -213,6 +214,7 @@ def _config(recipe, settings, images, given, data_dir, strategy_name, strategy):
         "seed": given.get("seed", 0),
         "strategy": {"name": strategy_name, "replicas": strategy.num_replicas_in_sync},
         "versions": _versions(),
+        "machine": {"cores": os.cpu_count(), "gpus": len(tf.config.list_physical_devices("GPU"))},
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
