@@ -60,8 +60,8 @@ def export_generator(
         recipe: dict, the complete settings of the training, for the manifest and the card.
         run: dict, facts about the run that trained it: data, epochs, seed, time.
         evaluation: dict of figures: name to a number, or to a dict with `value`, `standard_error`, `unit`, `protocol`.
-        checks: dict, what was found of known failures: `memorisation`, `coverage` (as `export.card` shows them), or `not_checked`,
-            the reason.
+        checks: dict, what was found of known failures: `memorisation`, `coverage` (as `export.card` shows them), or
+            `not_checked`, the reason.
         pictures: dict, name of a further file for the card to the bytes of a PNG: `neighbours.png`.
         overwrite: replaces an artifact that is already at `path`.
 

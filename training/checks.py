@@ -1,4 +1,4 @@
-"""What a model card has to show of a generator beside its figures: whether it copies training images, and what it leaves out."""
+"""What a model card has to show of a generator beside its figures: whether it copies training images, what it leaves out."""
 
 import numpy as np
 

@@ -284,11 +284,10 @@ def _load_run(path):
 
     file = RunFolder(path).finished_model()
     import_tensorflow()
-    import keras
+    from training.exporting import check_draws
+    from training.models import load_model
 
-    from training.exporting import check_draws  # registers the models
-
-    model = keras.saving.load_model(file)
+    model = load_model(file)
     check_draws(model, path)
     return model
 

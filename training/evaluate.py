@@ -1,6 +1,5 @@
 """`evaluate`: the figures of a trained run, with the protocol that they depend on."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -12,6 +11,7 @@ from training import baselines
 from training.evaluate_classifier import evaluate_classifier
 from training.evaluate_samples import evaluate_samples
 from training.folder import RunFolder, write_json
+from training.models import load_model
 from training.report import write_report
 
 _ELBO_SAMPLES = 10
@@ -54,7 +54,7 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
         raise ValueError(f"data {data.name!r} are not those that run {run} was trained on: figures would mislead")
     raw = data.split(split)[:num_images]
     images = training.data.fixed_images(raw, settings.get("binarization", "none"))
-    model = keras.saving.load_model(file)
+    model = load_model(file)
     if isinstance(model, kg.SequentialImputer):
         result = _evaluate_imputer(model, data, images, settings, min(num_samples, _ELBO_SAMPLES), batch_size, seed)
     elif isinstance(model, LikelihoodModel):

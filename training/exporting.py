@@ -1,14 +1,12 @@
 """From a run to an artifact."""
 
-import keras
-
-import keras_gen  # noqa: F401  registers the models
 import training.data
 from export import export_generator
 from export.card import NEIGHBOURS
 from keras_gen.model import GenerativeModel
 from training.checks import check_samples
 from training.licences import provenance
+from training.models import load_model
 
 _UNITS = {"effective_sample_size": "samples", "bits_per_dimension": "bits a pixel value"}
 
@@ -36,7 +34,7 @@ def export_run(folder, config, evaluation, out, formats, quantize=None, name=Non
     Returns:
         `export.Artifact`.
     """
-    model = keras.saving.load_model(folder.finished_model())
+    model = load_model(folder.finished_model())
     check_draws(model, folder.path)
     recipe = {"name": config["recipe"], "settings": config["settings"], "reference": config["reference"]}
     run = {key: config[key] for key in ("data", "seed", "strategy", "versions", "created")}

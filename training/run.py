@@ -19,6 +19,7 @@ from training import builders, labels, placed, recipes, strategies
 from training.callbacks import RunRecorder, StopAtNaN, remembered_interrupts
 from training.evaluate_samples import FrechetCurve, shipped_features
 from training.folder import RunFolder
+from training.models import load_model
 from training.report import write_report
 
 _PACKAGES = ("keras-gen", "tensorflow", "keras", "tensorflow-probability", "numpy")
@@ -188,9 +189,9 @@ def _newest_checkpoint(folder):
     """(model, epochs done) of the newest checkpoint that can be read, or (None, 0)."""
     for epochs, file in folder.list_checkpoints():
         try:
-            return keras.saving.load_model(file), epochs
-        except (OSError, ValueError, KeyError) as error:
-            print(f"checkpoint {file} cannot be read ({error}); trying the one before", file=sys.stderr)
+            return load_model(file), epochs
+        except ValueError as error:
+            print(f"checkpoint: {error}; trying the one before", file=sys.stderr)
     return None, 0
 
 
