@@ -6,6 +6,8 @@ import numpy as np
 
 FILE = "README.md"
 PICTURE = "samples.png"
+NEIGHBOURS = "neighbours.png"
+_NOT_RECORDED = "Not recorded: this generator was exported without"
 _COLUMNS, _ROWS = 8, 4
 _MIN_SIDE = 56
 
@@ -95,9 +97,11 @@ def text(manifest):
     formats = manifest["formats"]
     sections = [
         f"# {manifest['name']}",
-        _introduction(manifest),
+        "## What it draws\n\n" + _introduction(manifest),
+        "## Training data\n\n" + _data(manifest["run"].get("data")),
         "## How it was trained\n\n" + _training(manifest),
         "## Figures\n\n" + _figures(manifest["evaluation"]),
+        "## Known failures\n\n" + _failures(manifest["checks"]),
         "## Files\n\n" + _files(formats),
         "## How to run it\n\n" + _signature(manifest),
         *(_given(_RUNTIMES[format], manifest).rstrip() for format in _RUNTIMES if format in formats),
@@ -155,13 +159,72 @@ def _introduction(manifest):
 
 def _training(manifest):
     facts = {**manifest["run"], **manifest["recipe"]}
-    facts.pop("versions", None)  # The manifest has them.
+    time = _time(facts.pop("training", None))
+    for elsewhere in ("data", "versions"):  # Above, and in the manifest.
+        facts.pop(elsewhere, None)
     rows = [(key, value) for key, value in _flat(facts) if value is not None]
     if not rows:
-        return "Not recorded: this generator was exported without a recipe or a run."
+        return f"{_NOT_RECORDED} a recipe or a run.\n\n{time}"
     if manifest["recipe_sha256"]:
         rows.append(("sha256 of the recipe here", manifest["recipe_sha256"]))
-    return _table(("setting", "value"), rows)
+    return f"{_table(('setting', 'value'), rows)}\n\n{time}"
+
+
+def _time(training):
+    if not training:
+        return "Time and energy: not recorded."
+    cores = f"{training['cores']} CPU cores" if training.get("cores") else "a machine that was not recorded"
+    gpus = f" and {training['gpus']} GPUs" if training.get("gpus") else ""
+    return f"Time: {training['seconds']:,g} s for {training['epochs']} epochs on {cores}{gpus}. Energy: not measured."
+
+
+def _data(data):
+    if not isinstance(data, dict):
+        return f"`{data}`; source and licence are not recorded." if data else f"{_NOT_RECORDED} a run."
+    names = {"spec": "data", "description": "images and split", "sha256": "sha256 of the images"}
+    rows = [(names.get(key, key), value) for key, value in _flat(data) if value is not None and key != "data_dir"]
+    return _table(("of the data", ""), rows)
+
+
+def _failures(checks):
+    parts = []
+    if "not_checked" in checks:
+        parts.append(f"Not checked for copies of training images, nor for what is left out: {checks['not_checked']}.")
+    if not checks:
+        parts.append("Not recorded: nobody looked for copies of training images, nor for what is left out.")
+    if "memorisation" in checks:
+        parts.append(_memorisation(checks["memorisation"]))
+    if "coverage" in checks:
+        parts.append(_coverage(checks["coverage"]))
+    elif "memorisation" in checks:
+        parts.append("**Mode coverage.** Not checked: the data have no labels.")
+    return "\n\n".join(parts)
+
+
+def _memorisation(found):
+    rows = [
+        (f"{found['samples']} samples", found["samples_to_training"], found["smallest_of_samples"]),
+        (f"{found['test_images']} test images", found["test_to_training"], found["smallest_of_test"]),
+    ]
+    table = _table((f"distance to the nearest of {found['training_images']:,} training images", "mean", "smallest"), rows)
+    return (
+        "**Memorisation.** A generator that copies draws images nearer to its training images than images are that it was not "
+        f"trained on.\n\n{table}\n\nDistance: {found['distance']}. Nearer than all but 5 % of the test images are: "
+        f"{100 * found['share_nearer_than_5_percent_of_test']:.3g} % of the samples; 5 % are expected of a generator without "
+        "fault.\n\nThe samples that are nearest to a training image, the nearest first, and below each that image:\n\n"
+        f"![samples over their nearest training images]({NEIGHBOURS})"
+    )
+
+
+def _coverage(found):
+    shares = found["shares"]
+    rows = [(index, *(f"{100 * shares[name][index]:.3g} %" for name in shares)) for index in range(len(shares["training"]))]
+    missing = f"Never drawn: {', '.join(map(str, found['missing']))}." if found["missing"] else "No class is missing."
+    return (
+        f"**Mode coverage.** Classes by the {found['classifier']}. {missing} Share of images that would have to be of another "
+        f"class to have the training data's histogram: {100 * found['distance_of_samples']:.3g} % of the samples, "
+        f"{100 * found['distance_of_test']:.3g} % of the test images.\n\n{_table(('class', *shares), rows)}"
+    )
 
 
 def _figures(evaluation):

@@ -21,7 +21,8 @@ from export.signature import Signature, example_inputs
 
 FORMATS = ("saved_model", "tflite", "onnx")
 SCHEMES = ("float16", "int8")
-#: What may differ between two exports of one run by the same versions; `created` does not where SOURCE_DATE_EPOCH is set.
+#: What may differ between two exports of one run, each by a process of its own on the same machine and versions; `created` does
+#: not where SOURCE_DATE_EPOCH is set. (A process that exports twice numbers the functions of the second SavedModel further on.)
 VARIES = {"fields": ["/created", "/manifest_sha256"], "files": ["manifest.json"]}
 _BATCHES = (1, 2, 5)
 _PACKAGES = (
@@ -41,6 +42,8 @@ def export_generator(
     run=None,
     evaluation=None,
     web=False,
+    checks=None,
+    pictures=None,
     overwrite=False,
 ):
     """Writes the generator of `model` as an artifact: one folder with a file for each format, a manifest and a model card.
@@ -60,6 +63,9 @@ def export_generator(
         run: dict, facts about the run that trained it: data, epochs, seed, time.
         evaluation: dict of figures: name to a number, or to a dict with `value`, `standard_error`, `unit`, `protocol`.
         web: also writes `web/`, a static page that draws the images in a browser; formats must hold `"onnx"`.
+        checks: dict, what was found of known failures: `memorisation`, `coverage` (as `export.card` shows them), or
+            `not_checked`, the reason.
+        pictures: dict, name of a further file for the card to the bytes of a PNG: `neighbours.png`.
         overwrite: replaces an artifact that is already at `path`.
 
     Returns:
@@ -82,7 +88,7 @@ def export_generator(
     if web:
         page.check_formats(formats)
         page.fetch(page.RUNTIME)  # Before minutes are spent on conversion, as below.
-    facts = {"recipe": recipe or {}, "run": run or {}, "evaluation": evaluation or {}}
+    facts = {"recipe": recipe or {}, "run": run or {}, "evaluation": evaluation or {}, "checks": checks or {}}
     for what, record in facts.items():
         manifest.to_json(record, what)  # Before minutes are spent on conversion.
     with staging.appears_whole(path) as folder:
@@ -116,6 +122,8 @@ def export_generator(
             "varies": VARIES,
         }
         card.picture(outputs).save(folder / card.PICTURE)
+        for each, content in (pictures or {}).items():
+            (folder / each).write_bytes(content)
         (folder / card.FILE).write_text(card.text(record), encoding="utf-8")
         if web:
             page.write(folder, record)

@@ -5,7 +5,7 @@ A file has one graph: each further method of the model is a file of its own besi
 
 from pathlib import Path
 
-from export import saved_model, seal
+from export import canonical, saved_model, seal
 from export.errors import (
     ArtifactReadError,
     ArtifactWriteError,
@@ -55,6 +55,7 @@ def _write(function, signature, path, name):
         except Exception as error:  # tf2onnx raises bare Exceptions of many kinds.
             raise ConversionError(f"onnx: tf2onnx failed: {error}") from error
     proto.graph.name = name
+    proto.graph.CopyFrom(canonical.canonical(proto.graph))
     _check_operators(proto)
     del proto.opset_import[:]  # tf2onnx lists domains that it did not use.
     proto.opset_import.append(onnx.helper.make_opsetid("", OPSET))

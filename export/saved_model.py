@@ -6,9 +6,11 @@ Python does not notice, but C and C++ loaders fail and a TFLite file made from i
 """
 
 import contextlib
+import hashlib
 import logging
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -72,6 +74,7 @@ def write(model, signature, path, with_single=False, methods=None):
             raise ConversionError(f"the sampler cannot be traced as a tf.function: {error}") from error
         try:
             tf.saved_model.save(module, str(path), signatures=functions)
+            _identify(Path(path) / "fingerprint.pb")
         except (OSError, tf.errors.OpError) as error:  # TensorFlow calls a refused write "out of range", "unknown", ...
             raise ArtifactWriteError(f"SavedModel could not be written to {path}: {first_line(error)}") from error
         except AssertionError as error:  # "Tried to export a function which references an 'untracked' resource".
@@ -79,6 +82,17 @@ def write(model, signature, path, with_single=False, methods=None):
                 "the sampler reads a variable that is not among model.generator.variables, and only those are shipped: "
                 f"{first_line(error)}"
             ) from error
+
+
+def _identify(file):
+    """Replaces the random identity that TensorFlow gives to every SavedModel by one that follows from its contents."""
+    from tensorflow.core.protobuf import fingerprint_pb2
+
+    fingerprint = fingerprint_pb2.FingerprintDef.FromString(file.read_bytes())
+    fingerprint.ClearField("uuid")
+    digest = hashlib.sha256(fingerprint.SerializeToString(deterministic=True)).hexdigest()
+    fingerprint.uuid = str(int(digest[:32], 16))
+    file.write_bytes(fingerprint.SerializeToString(deterministic=True))
 
 
 def read(path, methods=None):

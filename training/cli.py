@@ -102,6 +102,7 @@ def _parser():
     export.add_argument("run", metavar="RUN", type=Path)
     export.add_argument("--out", type=Path, help="folder of the artifact (default: saved_models/NAME OF RUN)")
     export.add_argument("--formats", default="saved_model,tflite,onnx", help="separated by commas (default: all three)")
+    export.add_argument("--data-licence", metavar="TEXT", help="licence of the training data, for the model card")
     export.add_argument("--quantize", choices=("float16", "int8"), help="shrink the weights of the .tflite")
     export.add_argument("--web", action="store_true", help="add web/, a page that draws the images in a browser")
 
@@ -284,11 +285,10 @@ def _load_run(path):
 
     file = RunFolder(path).finished_model()
     import_tensorflow()
-    import keras
+    from training.exporting import check_draws
+    from training.models import load_model
 
-    from training.exporting import check_draws  # registers the models
-
-    model = keras.saving.load_model(file)
+    model = load_model(file)
     check_draws(model, path)
     return model
 
@@ -306,7 +306,9 @@ def _export(options):
     from training.exporting import export_run
 
     formats = options.formats.split(",")
-    artifact = export_run(folder, config, evaluation, out, formats, options.quantize, web=options.web)
+    artifact = export_run(
+        folder, config, evaluation, out, formats, options.quantize, web=options.web, licence=options.data_licence
+    )
     formats = {name: record["bytes"] for name, record in artifact.manifest["formats"].items()}
     if not options.json:
         print(table({name: f"{size:,} bytes" for name, size in formats.items()}))

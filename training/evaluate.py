@@ -1,6 +1,5 @@
 """`evaluate`: the figures of a trained run, with the protocol that they depend on."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -12,6 +11,7 @@ from training import baselines
 from training.evaluate_classifier import evaluate_classifier
 from training.evaluate_samples import evaluate_look, evaluate_samples
 from training.folder import RunFolder, write_json
+from training.models import load_model
 from training.report import write_report
 
 _ELBO_SAMPLES = 10
@@ -54,7 +54,7 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
         raise ValueError(f"data {data.name!r} are not those that run {run} was trained on: figures would mislead")
     raw = data.split(split)[:num_images]
     images = training.data.fixed_images(raw, settings.get("binarization", "none"))
-    model = keras.saving.load_model(file)
+    model = load_model(file)
     if isinstance(model, kg.SequentialImputer):
         result = _evaluate_imputer(model, data, images, settings, min(num_samples, _ELBO_SAMPLES), batch_size, seed)
     elif isinstance(model, LikelihoodModel):
@@ -66,8 +66,7 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
         result = evaluate_classifier(model, data, raw, split, settings, seed)
     else:
         result = evaluate_samples(model, data, raw, split, settings, seed)
-    rows = folder.rows()
-    result["training"] = {"epochs": len(rows), "seconds": round(sum(row["seconds"] for row in rows), 1)}
+    result["training"] = folder.time()
     result["protocol"] = {
         **result["protocol"],
         "data": data.name,

@@ -122,8 +122,8 @@ class FrechetCurve(keras.callbacks.Callback):
 def draw(model, num, seed):
     """What `generate` draws of the seed rows (seed, 0) ... (seed, num - 1), a dict of arrays, and their labels or None."""
     rows = np.stack([np.full(num, seed), np.arange(num)], axis=1).astype(np.int32)
-    count = getattr(model, "num_classes", 0)
-    classes = np.arange(num) % count if count else None
+    num_classes = getattr(model, "num_classes", 0)
+    classes = np.arange(num) % num_classes if num_classes else None
     generate = tf.function(model.generate, autograph=False)
     parts = []
     for start in range(0, num, _CHUNK):

@@ -1,10 +1,12 @@
 """From a run to an artifact."""
 
-import keras
-
-import keras_gen  # noqa: F401  registers the models
+import training.data
 from export import export_generator
+from export.card import NEIGHBOURS
 from keras_gen.model import GenerativeModel
+from training.checks import check_samples
+from training.licences import provenance
+from training.models import load_model
 from training.quantization_cost import quantization_cost
 
 _UNITS = {"effective_sample_size": "samples", "bits_per_dimension": "bits a pixel value"}
@@ -19,7 +21,9 @@ def check_draws(model, path):
         )
 
 
-def export_run(folder, config, evaluation, out, formats, quantize=None, name=None, overwrite=False, web=False):
+def export_run(
+    folder, config, evaluation, out, formats, quantize=None, name=None, overwrite=False, web=False, licence=None
+):
     """Exports a finished run's generator with what the manifest and the model card tell of it.
 
     Args:
@@ -28,14 +32,18 @@ def export_run(folder, config, evaluation, out, formats, quantize=None, name=Non
         evaluation: its evaluation, or None.
         out: folder of the artifact.
         formats, quantize, name, overwrite, web: see `export.export_generator`.
+        licence: text, of the training data, where `training.licences` does not know it, or knows better.
 
     Returns:
         `export.Artifact`.
     """
-    model = keras.saving.load_model(folder.finished_model())
+    model = load_model(folder.finished_model())
     check_draws(model, folder.path)
     recipe = {"name": config["recipe"], "settings": config["settings"], "reference": config["reference"]}
     run = {key: config[key] for key in ("data", "seed", "strategy", "versions", "created")}
+    run["data"] = {**run["data"], **provenance(config["data"]["spec"], licence)}
+    run["training"] = {**folder.time(), **config.get("machine", {})}
+    checks, pictures = _checks(model, config)
     figures = {}
     for figure, value in (evaluation["figures"] if evaluation else {}).items():
         figures[figure] = {
@@ -56,5 +64,20 @@ def export_run(folder, config, evaluation, out, formats, quantize=None, name=Non
         run=run,
         evaluation=figures,
         web=web,
+        checks=checks,
+        pictures=pictures,
         overwrite=overwrite,
     )
+
+
+def _checks(model, config):
+    """What `check_samples` finds and the picture of it, or why there is nothing: the data may have stayed elsewhere."""
+    recorded = config["data"]
+    try:
+        data = training.data.load(recorded["spec"], recorded["data_dir"], recorded["image_size"])
+        if data.digest != recorded["sha256"]:
+            raise ValueError("the data that are there now are not those of the run")
+    except (ValueError, OSError) as error:
+        return {"not_checked": str(error)}, {}
+    found, picture = check_samples(model, data, config["settings"].get("binarization", "none"))
+    return found, {NEIGHBOURS: picture}

@@ -89,6 +89,11 @@ class RunFolder:
                 break
         return rows
 
+    def time(self):
+        """What training took: `epochs`, `seconds`."""
+        rows = self.rows()
+        return {"epochs": len(rows), "seconds": round(sum(row["seconds"] for row in rows), 1)}
+
     def append_row(self, row):
         with open(self.metrics, "a") as file:
             file.write(json.dumps(row) + "\n")

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import math
+import os
 import platform
 import sys
 import time
@@ -18,6 +19,7 @@ from training import builders, labels, placed, recipes, strategies
 from training.callbacks import RunRecorder, StopAtNaN, remembered_interrupts
 from training.evaluate_samples import FrechetCurve, shipped_features
 from training.folder import RunFolder
+from training.models import load_model
 from training.report import write_report
 
 _PACKAGES = ("keras-gen", "tensorflow", "keras", "tensorflow-probability", "numpy")
@@ -187,9 +189,9 @@ def _newest_checkpoint(folder):
     """(model, epochs done) of the newest checkpoint that can be read, or (None, 0)."""
     for epochs, file in folder.list_checkpoints():
         try:
-            return keras.saving.load_model(file), epochs
-        except (OSError, ValueError, KeyError) as error:
-            print(f"checkpoint {file} cannot be read ({error}); trying the one before", file=sys.stderr)
+            return load_model(file), epochs
+        except ValueError as error:
+            print(f"checkpoint: {error}; trying the one before", file=sys.stderr)
     return None, 0
 
 
@@ -213,6 +215,7 @@ def _config(recipe, settings, images, given, data_dir, strategy_name, strategy):
         "seed": given.get("seed", 0),
         "strategy": {"name": strategy_name, "replicas": strategy.num_replicas_in_sync},
         "versions": _versions(),
+        "machine": {"cores": os.cpu_count(), "gpus": len(tf.config.list_physical_devices("GPU"))},
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 

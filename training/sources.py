@@ -48,10 +48,18 @@ def npz(path):
                 raise ValueError(f"npz:{path} is a single .npy array; save it with numpy.savez(path, images=array)")
             if "images" not in archive.files:
                 raise ValueError(f"npz:{path} holds {', '.join(archive.files) or 'nothing'}; needs an array named images")
-            labels = {"all": archive["labels"]} if "labels" in archive.files else {}
-            return Raw({"all": archive["images"]}, labels)
+            labels = {"all": _plain(archive, path, "labels")} if "labels" in archive.files else {}
+            return Raw({"all": _plain(archive, path, "images")}, labels)
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise ValueError(f"npz:{path} cannot be read as an .npz file: {error}") from error
+
+
+def _plain(archive, path, name):
+    """An array of an `.npz`; numpy keeps objects as pickles, which could run code of whoever made the file."""
+    try:
+        return archive[name]
+    except ValueError as error:
+        raise ValueError(f"npz:{path}: {name} cannot be read; allowed: plain arrays of numbers ({error})") from error
 
 
 def folder(path, image_size=None):

@@ -17,6 +17,7 @@ PARZEN_WARNING = (
     "centroids of k-means score above them, and a model that scores more than real images is no better than they are"
 )
 _CHUNK = 1_000
+_OTHERS = 5000
 
 
 def parzen_log_likelihood(samples, validation, test, bandwidths=PARZEN_BANDWIDTHS):
@@ -160,13 +161,30 @@ def nearest_neighbour_error(samples, sample_labels, test, test_labels):
             f"{len(samples)} samples with {len(sample_labels)} labels, {len(test)} test images with {len(test_labels)}: each "
             "needs one."
         )
-    nearest = [
-        np.argmin(_square_distances(test[start : start + _CHUNK], samples), axis=1) for start in range(0, len(test), _CHUNK)
-    ]
-    wrong = sample_labels[np.concatenate(nearest)] != test_labels
+    wrong = sample_labels[nearest(test, samples)[0]] != test_labels
     error = float(np.std(wrong) / math.sqrt(len(wrong)))
     protocol = {"samples": len(samples), "test_images": _identity(test), "distance": "Euclidean, pixels in [0, 1]"}
     return Score("1-nearest-neighbour error", float(np.mean(wrong)), protocol, error)
+
+
+def nearest(images, others):
+    """The nearest of `others` to each image, Euclidean in pixels: (indices `[N]`, distances `[N]`).
+
+    Args:
+        images: float `[N, ...]`.
+        others: float `[M, ...]`; a few thousand at a time are held in double precision.
+    """
+    images = _flat(images, "images")
+    best, indices = np.full(len(images), np.inf), np.zeros(len(images), int)
+    for begin in range(0, len(others), _OTHERS):
+        part = _flat(others[begin : begin + _OTHERS], "others")
+        for start in range(0, len(images), _CHUNK):
+            distances = _square_distances(images[start : start + _CHUNK], part)
+            closest = distances.argmin(axis=1)
+            found = np.take_along_axis(distances, closest[:, None], axis=1)[:, 0]
+            rows = start + np.flatnonzero(found < best[start : start + _CHUNK])
+            best[rows], indices[rows] = found[rows - start], begin + closest[rows - start]
+    return indices, np.sqrt(np.maximum(best, 0.0))
 
 
 def sharpness(images):

@@ -20,8 +20,8 @@ def text(shared_artifact):
 
 
 def test_it_has_the_picture_the_training_the_figures_and_the_limits(text, shared_artifact):
-    assert text.startswith("# vae-tiny\n") and "![samples](samples.png)" in text
-    assert "| optimizer.name | adam |" in text and "| data | digits |" in text
+    assert text.startswith("# vae-tiny\n\n## What it draws\n") and "![samples](samples.png)" in text
+    assert "| optimizer.name | adam |" in text and "`digits`; source and licence are not recorded." in text
     assert shared_artifact.manifest["recipe_sha256"] in text
     assert "| log_likelihood | -44.4 ± 0.25 nats | 5000 importance samples |" in text
     assert "| parameters | 1234 | not recorded |" in text
@@ -78,3 +78,45 @@ def test_a_protocol_that_all_figures_share_stands_once(shared_artifact):
     figure = {"value": -1.5, "standard_error": 0.5, "protocol": protocol}
     text = card.text({**shared_artifact.manifest, "evaluation": {"elbo": figure, "log_likelihood": figure}})
     assert "| elbo | -1.5 ± 0.5 |" in text and text.count("Protocol: split: test; images: 100.") == 1 and "abc" not in text
+
+
+CHECKS = {
+    "memorisation": {
+        **{"samples": 500, "test_images": 359, "training_images": 1259, "distance": "Euclidean"},
+        **{"samples_to_training": 2.5, "test_to_training": 2.25, "smallest_of_samples": 0.5, "smallest_of_test": 0.75},
+        "share_nearer_than_5_percent_of_test": 0.125,
+    },
+    "coverage": {
+        "classifier": "class of the nearest training image",
+        "shares": {"samples": [0.75, 0.25, 0.0], "test": [0.25, 0.5, 0.25], "training": [0.25, 0.25, 0.5]},
+        **{"distance_of_samples": 0.5, "distance_of_test": 0.25, "missing": [2]},
+    },
+}
+
+
+def test_what_was_looked_for_and_found(shared_artifact):
+    data = {"spec": "digits", "source": "UCI", "licence": "CC BY 4.0", "description": "1,259 train", "data_dir": "/home/me"}
+    run = {"data": data, "training": {"epochs": 300, "seconds": 21.5, "cores": 2}}
+    text = card.text({**shared_artifact.manifest, "run": run, "checks": CHECKS})
+    assert "| licence | CC BY 4.0 |" in text and "/home/me" not in text
+    assert "21.5 s for 300 epochs on 2 CPU cores. Energy: not measured." in text
+    assert "| 500 samples | 2.5 | 0.5 |" in text and "| 359 test images | 2.25 | 0.75 |" in text
+    assert "12.5 % of the samples" in text
+    assert "![samples over their nearest training images](neighbours.png)" in text
+    assert "Never drawn: 2." in text and "| 0 | 75 % | 25 % | 25 % |" in text and "50 % of the samples" in text
+
+
+def test_what_nobody_looked_for_is_said(shared_artifact, text):
+    assert "Not recorded: nobody looked for copies" in text and "Time and energy: not recorded." in text
+    bare = {**shared_artifact.manifest, "run": {}, "recipe": {}, "evaluation": {}, "checks": {"not_checked": "the data moved"}}
+    found = card.text(bare)
+    assert found.count("Not recorded: this generator was exported without") == 2 and "Not evaluated." in found
+    assert "nor for what is left out: the data moved." in found
+
+
+def test_further_pictures_are_written_and_have_digests(model, tmp_path, shared_artifact):
+    picture = (shared_artifact.path / "samples.png").read_bytes()
+    told = {"checks": CHECKS, "pictures": {"neighbours.png": picture}}
+    artifact = export.export_generator(model, tmp_path / "vae", formats="onnx", **told)
+    assert set(artifact.manifest["other_files"]) == {"README.md", "samples.png", "neighbours.png"} and not artifact.unlisted()
+    assert artifact.manifest["checks"] == CHECKS and "](neighbours.png)" in (artifact.path / "README.md").read_text()
