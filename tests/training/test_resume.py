@@ -102,7 +102,7 @@ def test_a_torn_row_and_a_torn_checkpoint(tmp_path, reference, monkeypatch, caps
     newest = RunFolder(out).list_checkpoints()[0][1]
     newest.write_bytes(newest.read_bytes()[:1000])
     train("vae", out, **options(resume=True))
-    assert "cannot be read" in capsys.readouterr().err
+    assert "cannot be loaded as a model" in capsys.readouterr().err
     assert_same_run(out, reference)
 
 
