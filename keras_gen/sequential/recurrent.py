@@ -146,7 +146,6 @@ def scan(step, state, inputs, steps):
                 several,
                 variables,
                 maximum_iterations=(steps - 1) // STEPS_AT_ONCE,
-                parallel_iterations=1,
             )
         _, state, outputs, seen = variables
         for each, array in zip(deferred, seen, strict=True):
