@@ -63,7 +63,8 @@ def _runs(folder):
     def cells(run):
         protocol = run["protocol"]
         nll, elbo = run["figures"]["negative_log_likelihood"], run["figures"]["elbo"]
-        baseline = {name: each["negative_log_likelihood"]["mean"] for name, each in run["baselines"].items()}
+        scored = {name: each.get("negative_log_likelihood") for name, each in run["baselines"].items()}
+        baseline = {name: figure["mean"] for name, figure in scored.items() if figure}
         name = min(baseline, key=baseline.get, default=None)
         yield (
             f"{_images(protocol)}, binarised: {protocol['binarization']}",
@@ -79,14 +80,15 @@ def _runs(folder):
 
 
 def _samples(folder):
-    """Models without a likelihood: a figure, and the same of training images in the samples' place."""
+    """What samples look like, and the means of models with a density: a figure, and that of training images in their place."""
 
     def cells(run):
+        of_images = run["baselines"]["training images"]
         for name, figure in run["figures"].items():
-            real = run["baselines"]["training images"].get(name)
-            yield name, f"**{_number(figure)}**", _number(real) if real else ""
+            real = of_images.get(name.removeprefix("means: "))
+            if real or "negative_log_likelihood" not in run["figures"]:  # what else a likelihood gives is in another table
+                yield name, f"**{_number(figure)}**", _number(real) if real else ""
 
-    # The others are scored by a likelihood, or a bound.
     return _table(folder, lambda run: "training images" in run["baselines"], ("figure", "samples", "training images"), cells)
 
 
