@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from benchmarks import orderings, table
+from benchmarks import orderings, samplers, table
 from training.experiments import aggregate_posterior, ring, sharpness
 
 ROOT = Path(__file__).parents[1]
@@ -19,6 +19,7 @@ def tables(root=ROOT):
         "imputers": _imputers(root / "benchmarks" / "runs"),
         "artifacts": _artifacts(root / "saved_models"),
         "benchmark": table.markdown(_json(root / "benchmarks" / "results.json")),
+        "samplers": samplers.markdown(_json(root / "benchmarks" / "samplers.json")),
         "orderings": orderings.markdown(_json(root / "benchmarks" / "orderings.json")),
         "experiments": _experiments(root / "benchmarks"),
     }
