@@ -196,6 +196,19 @@ def _split(arrays, spec, test_fraction):
     return splits
 
 
+def of_run(config, data_dir=None):
+    """The `ImageData` that a run was trained on, from its configuration; `data_dir`: None for where the run found them.
+
+    Raises:
+        ValueError: they are not there, or are others now.
+    """
+    recorded = config["data"]
+    found = load(recorded["spec"], data_dir or recorded["data_dir"], recorded["image_size"])
+    if found.digest != recorded["sha256"]:
+        raise ValueError(f"data {found.name!r} are not those that the run was trained on: figures would mislead")
+    return found
+
+
 def _digest(splits):
     digest = hashlib.sha256()
     for name in _SPLITS:

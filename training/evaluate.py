@@ -48,10 +48,7 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
     if num_images is not None and num_images < 1:
         raise ValueError(f"num_images {num_images}: at least one image is needed")
     file = folder.finished_model()
-    data_dir = data_dir or config["data"]["data_dir"]
-    data = training.data.load(config["data"]["spec"], data_dir, config["data"]["image_size"])
-    if data.digest != config["data"]["sha256"]:
-        raise ValueError(f"data {data.name!r} are not those that run {run} was trained on: figures would mislead")
+    data = training.data.of_run(config, data_dir)
     raw = data.split(split)[:num_images]
     images = training.data.fixed_images(raw, settings.get("binarization", "none"))
     model = load_model(file)

@@ -43,7 +43,6 @@ def export_run(
     run = {key: config[key] for key in ("data", "seed", "strategy", "versions", "created")}
     run["data"] = {**run["data"], **provenance(config["data"]["spec"], licence)}
     run["training"] = {**folder.time(), **config.get("machine", {})}
-    checks, pictures = _checks(model, config)
     figures = {}
     for figure, value in (evaluation["figures"] if evaluation else {}).items():
         figures[figure] = {
@@ -52,8 +51,16 @@ def export_run(
             "unit": _UNITS.get(figure, "nats an image"),
             "protocol": evaluation["protocol"],
         }
-    if quantize is not None and (cost := quantization_cost(model, quantize, config)):
-        figures[f"cost of {quantize} weights"] = cost
+    settings = config["settings"]
+    try:
+        data = training.data.of_run(config)
+    except (ValueError, OSError) as error:  # they may have stayed elsewhere
+        checks, pictures = {"not_checked": str(error)}, {}
+    else:
+        checks, picture = check_samples(model, data, settings.get("binarization", "none"))
+        pictures = {NEIGHBOURS: picture}
+        if quantize is not None and (cost := quantization_cost(model, quantize, data, settings)):
+            figures[f"cost of {quantize} weights"] = cost
     return export_generator(
         model,
         out,
@@ -68,16 +75,3 @@ def export_run(
         pictures=pictures,
         overwrite=overwrite,
     )
-
-
-def _checks(model, config):
-    """What `check_samples` finds and the picture of it, or why there is nothing: the data may have stayed elsewhere."""
-    recorded = config["data"]
-    try:
-        data = training.data.load(recorded["spec"], recorded["data_dir"], recorded["image_size"])
-        if data.digest != recorded["sha256"]:
-            raise ValueError("the data that are there now are not those of the run")
-    except (ValueError, OSError) as error:
-        return {"not_checked": str(error)}, {}
-    found, picture = check_samples(model, data, config["settings"].get("binarization", "none"))
-    return found, {NEIGHBOURS: picture}

@@ -14,7 +14,7 @@ _BATCH = 100
 _SEED = 0
 
 
-def quantization_cost(model, scheme, config):
+def quantization_cost(model, scheme, data, settings):
     """The loss of a model's figure when the weights of its generator are rounded: a figure for manifest and card.
 
     Models with a likelihood: the bound of test images with the weights as they were, less the bound with the rounded ones,
@@ -23,19 +23,15 @@ def quantization_cost(model, scheme, config):
     Args:
         model: of a finished run.
         scheme: of `export.quantization`.
-        config: the run's configuration.
+        data: the `ImageData` of the run.
+        settings: of the run.
 
     Returns:
-        dict with `value`, `standard_error`, `unit` and `protocol`, or None where the run's data are not there or where no
-        feature network is shipped for them.
+        dict with `value`, `standard_error`, `unit` and `protocol`, or None where no feature network is shipped for the data.
     """
-    try:
-        data = training.data.load(config["data"]["spec"], config["data"]["data_dir"], config["data"]["image_size"])
-    except (ValueError, OSError):
-        return None
     raw = data.test[:_IMAGES]
     if isinstance(model, LikelihoodModel):
-        images = training.data.fixed_images(raw, config["settings"].get("binarization", "none"))
+        images = training.data.fixed_images(raw, settings.get("binarization", "none"))
         before = elbo(model, images, _BATCH, _SEED)
         with quantization.rounded(model, scheme):
             lost = before - elbo(model, images, _BATCH, _SEED)

@@ -30,6 +30,7 @@ import export
 import keras_gen as kg
 from export import serving
 from keras_gen.noise import CounterNoise
+from tests.export.loopback import loopback
 
 MAX_BATCH = 64
 FILES = {
@@ -161,13 +162,8 @@ def rest_server(artifact):
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with loopback(Handler) as address:
+        yield address
 
 
 def check_that_batching_changes_nothing(artifact, seeds):
