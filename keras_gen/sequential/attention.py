@@ -84,11 +84,40 @@ def filters(center, stride, variance, size, pixels):
     """
     offsets = tf.range(size, dtype=center.dtype) - 0.5 * (size - 1)
     means = center[..., None] + offsets * stride[..., None]
-    # Few operations on `[R, N, pixels]`, which are the most of a step's elements: all else is done to pixels and to means.
-    sharpness = tf.math.rsqrt(2.0 * tf.maximum(variance, _LEAST_VARIANCE))[..., None]
-    pixel = tf.range(pixels, dtype=center.dtype) * sharpness
-    distance = tf.math.squared_difference(pixel[..., None, :], (means * sharpness)[..., None])
-    return tf.nn.softmax(-distance, axis=-1)
+    sharpness = tf.math.rsqrt(2.0 * tf.maximum(variance, _LEAST_VARIANCE))
+    return _bank(means, tf.broadcast_to(sharpness, tf.shape(center))[..., None], pixels)
+
+
+def _bank(means, sharpness, pixels):
+    """softmax over p of -((p - means) sharpness)^2, `[..., R, N, pixels]`, of means `[..., R, N]` and sharpness `[..., R, 1]`.
+
+    With its own gradient: a bank has most of a step's elements, and TensorFlow's goes over them twice as often.
+    """
+    pixel = tf.range(pixels, dtype=means.dtype)
+
+    @tf.custom_gradient
+    def bank(means, sharpness):
+        distance = tf.math.squared_difference((pixel * sharpness)[..., None, :], (means * sharpness)[..., None])
+        weights = tf.nn.softmax(-distance, axis=-1)
+
+        def gradient(upstream):
+            upstream = weights * (upstream - tf.reduce_sum(weights * upstream, axis=-1, keepdims=True))  # of -distance
+            # All else are sums over pixels of its products with (p - mean) and (p - mean)^2; counted from the middle, where
+            # rounding is least.
+            middle = 0.5 * (pixels - 1)
+            powers = tf.stack([tf.ones_like(pixel), pixel - middle, (pixel - middle) ** 2], axis=1)
+            zeroth, first, second = tf.unstack(tf.tensordot(upstream, powers, 1), axis=-1)
+            from_middle = means - middle
+            apart = first - from_middle * zeroth
+            spread = second - from_middle * (first + apart)
+            return (
+                2.0 * sharpness**2 * apart,
+                -2.0 * sharpness * tf.reduce_sum(spread, axis=-1, keepdims=True),
+            )
+
+        return weights, gradient
+
+    return bank(means, sharpness)
 
 
 def _rows_and_columns(window, size, height, width):
