@@ -2,11 +2,12 @@
 
 import tensorflow as tf
 
-from keras_gen.objectives.objective import Estimate, Objective, figures_of, register
+from keras_gen.objectives.chunks import ManySamples
+from keras_gen.objectives.objective import Estimate, figures_of, register
 
 
 @register
-class IWAE(Objective):
+class IWAE(ManySamples):
     """log (1/K) sum_k p(x, z_k) / q(z_k given x): a lower bound of log p(x) that rises with K; the ELBO where K = 1.
 
     Differentiated through the draws, its gradient is sum_k w_k grad log(p/q)_k with w the weights normalised over K for each
@@ -17,6 +18,7 @@ class IWAE(Objective):
 
     Args:
         num_samples: K, draws a datum.
+        chunk_size: see `ManySamples`.
 
     Raises:
         ValueError: at `compile`, for latents without reparameterised draws.
@@ -26,11 +28,11 @@ class IWAE(Objective):
 
     requires = ("reparameterized",)
 
-    def __init__(self, num_samples=5):
-        super().__init__(num_samples)
+    def __init__(self, num_samples=5, chunk_size=None):
+        super().__init__(num_samples, chunk_size)
 
     def __call__(self, model, x, seed, **given):
-        trace = model.trace(x, self.num_samples, seed, **given)
+        trace = self.trace(model, x, seed, **given)
         bound = importance_bound(trace)
         return Estimate(-bound, figures_of(trace, bound), trace)
 

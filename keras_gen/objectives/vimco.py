@@ -4,12 +4,13 @@ import math
 
 import tensorflow as tf
 
+from keras_gen.objectives.chunks import ManySamples
 from keras_gen.objectives.importance import importance_bound
-from keras_gen.objectives.objective import Estimate, Objective, figures_of, register, with_value
+from keras_gen.objectives.objective import Estimate, figures_of, register, with_value
 
 
 @register
-class VIMCO(Objective):
+class VIMCO(ManySamples):
     """The importance weighted bound of K draws, by likelihood ratios with a baseline for each draw made of the K - 1 others.
 
     With L = log (1/K) sum_j w_j and L_k the same with w_k replaced by the geometric mean of the others, the gradient is
@@ -21,22 +22,23 @@ class VIMCO(Objective):
 
     Args:
         num_samples: K >= 2, draws a datum.
+        chunk_size: see `ManySamples`. The baselines' table of K^2 numbers a datum remains.
 
     Mnih, Rezende: Variational inference for Monte Carlo objectives. ICML 2016, equations 9 to 11.
     """
 
     min_samples = 2
 
-    def __init__(self, num_samples=5):
+    def __init__(self, num_samples=5, chunk_size=None):
         if num_samples == 1:
             raise ValueError(
                 "VIMCO(num_samples=1): the baseline of a draw is made of the other draws, so that there must be at least 2. "
                 "With one sample the bound is the ELBO: NVIL, MuProp or ScoreFunction."
             )
-        super().__init__(num_samples)
+        super().__init__(num_samples, chunk_size)
 
     def __call__(self, model, x, seed, **given):
-        trace = model.trace(x, self.num_samples, seed, draws="choices", **given)
+        trace = self.trace(model, x, seed, draws="choices", **given)
         bound = importance_bound(trace)
         signal = tf.stop_gradient(bound - leave_one_out_bounds(trace.log_weight))
         share = tf.stop_gradient(tf.nn.softmax(trace.log_weight, axis=0))
