@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from export.about import describe
+
 FILE = "README.md"
 PICTURE = "samples.png"
 NEIGHBOURS = "neighbours.png"
@@ -144,7 +146,6 @@ def _block(images):
 
 
 def _introduction(manifest):
-    height, width, channels = manifest["model"]["data_shape"]
     has_mean = any(output["name"] == "mean" for output in manifest["signature"]["outputs"])
     blocks = (
         "Above, draws from the model; below, the mean of the last conditional for the same seeds."
@@ -152,8 +153,8 @@ def _introduction(manifest):
         else "Draws from the model."
     )
     return (
-        f"The generator of a {manifest['family']}: draws images of {height} x {width} x {channels}. One row of seed, one "
-        f"image, the same in every runtime.\n\n![samples]({PICTURE})\n\n{blocks}"
+        f"{describe(manifest['family'], manifest['model']['data_shape'])} Version {manifest.get('version', 1)}.\n\n"
+        f"![samples]({PICTURE})\n\n{blocks}"
     )
 
 
