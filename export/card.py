@@ -256,7 +256,16 @@ def _files(formats):
         (f"`{record['file']}`", f"{record['bytes'] / 1000:,.0f} kB", _remark(record), f"`{record['sha256'][:16]}`")
         for record in formats.values()
     ]
-    return _table(("file", "size", "remarks", "sha256 begins"), rows)
+    budgets = [_budget(record["budget"]) for record in formats.values() if "budget" in record]
+    return "\n\n".join([_table(("file", "size", "remarks", "sha256 begins"), rows), *budgets])
+
+
+def _budget(budget):
+    memory = "not measured" if budget["memory_bytes"] is None else f"{budget['memory_bytes'] / 1e6:.2g} MB beside the file"
+    return (
+        f"One image from `generator.tflite`, on the machine that exported it ({budget['machine']}, {budget['threads']} thread, "
+        f"LiteRT's Interpreter with XNNPACK): {budget['latency_ms']:g} ms, the median of {budget['runs']}; memory: {memory}."
+    )
 
 
 def _remark(record):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export import card, golden, manifest, noise, onnx, saved_model, serving, staging, tflite
+from export import budget, card, golden, manifest, noise, onnx, saved_model, serving, staging, tflite
 from export import web as page
 from export.about import About, check_version, describe
 from export.artifact import FILES, MANIFEST, READERS, Artifact, all_files, file_record, format_record
@@ -24,7 +24,13 @@ FORMATS = ("saved_model", "tflite", "onnx")
 SCHEMES = ("float16", "int8")
 #: What may differ between two exports of one run, each by a process of its own on the same machine and versions; `created` does
 #: not where SOURCE_DATE_EPOCH is set. (A process that exports twice numbers the functions of the second SavedModel further on.)
-VARIES = {"fields": ["/created", "/manifest_sha256"], "files": ["manifest.json"]}
+VARIES = {
+    "fields": [
+        *("/created", "/manifest_sha256", "/other_files/README.md"),
+        *("/formats/tflite/budget/memory_bytes", "/formats/tflite/budget/latency_ms"),  # which stand in the card, too
+    ],
+    "files": ["manifest.json", "README.md"],
+}
 _BATCHES = (1, 2, 5)
 _PACKAGES = (
     *("keras-gen", "tensorflow", "keras", "tensorflow-probability", "tf2onnx", "onnx", "onnxruntime"),
@@ -167,6 +173,8 @@ def _write_format(format, model, signature, methods, kind, outputs, folder, quan
             details["method_differences"] = check_methods(format, generators[0], methods, kind, tolerance)
         if quantize and format == "tflite":
             details["quantization"] = _quantization(quantize, _draw(model, golden.CANDIDATES), outputs, model, kind, tolerance)
+    if format == "tflite":
+        details["budget"] = budget.measure(file)
     details["differences"] = [difference.to_dict() for difference in differences]
     if format == "saved_model":
         serving.write(folder, generators[0], methods, getattr(model, "num_classes", 0))
