@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from export import phones
 from export.about import describe
 
 FILE = "README.md"
@@ -107,6 +108,7 @@ def text(manifest):
         "## Files\n\n" + _files(formats),
         "## How to run it\n\n" + _signature(manifest),
         *(_given(_RUNTIMES[format], manifest).rstrip() for format in _RUNTIMES if format in formats),
+        *([_phones(manifest)] if "tflite" in formats else []),
         *([_PAGE] if "page" in manifest else []),
         _given(_OWN.format(first=next(iter(formats))), manifest).rstrip(),
         "## Limits\n\n" + _limits(manifest),
@@ -276,6 +278,15 @@ def _remark(record):
         )
         return f"{quantization['scheme']} weights; largest difference over {quantization['num_seeds']} seeds: {errors}"
     return f"opset {record['opset']}, standard operators" if "opset" in record else ""
+
+
+def _phones(manifest):
+    return (
+        f"### Android (Kotlin, LiteRT's CompiledModel)\n\n```kotlin\n{phones.kotlin(manifest)}```\n\n"
+        f"### iOS (Swift, LiteRT's Interpreter)\n\n```swift\n{phones.swift(manifest)}```\n\n"
+        "Written from the manifest, not run on a phone. Whether accelerators other than the CPU keep the bits of the noise is "
+        "not known: draw a golden seed first."
+    )
 
 
 def _signature(manifest):

@@ -5,9 +5,13 @@ buffer (most of them empty) and lists of its own. Here names go, but those of wh
 shares the empty buffer, which the format keeps at index 0; and what is equal is written once, since a flatbuffer may point to
 one place from many. Tensors are numbered alike in all graphs as far as that goes, so that operators are equal, too. Weights and
 constants keep their bytes, operators their order.
+
+One thing is added. Where two outputs are one tensor, as sample and mean are without a distribution of pixels, CompiledModel
+knows it by one name and has none for the other; so the second becomes a copy.
 """
 
 import collections
+import copy
 
 import flatbuffers
 import numpy as np
@@ -28,6 +32,7 @@ def compact(content, description=None, metadata=None):
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(content, 0)
+    _separate_outputs(model, schema)
     if description is not None:
         model.description = description
     named = {entry.name: model.buffers[entry.buffer].data for entry in model.metadata or () if entry.name == _KEPT}
@@ -67,6 +72,41 @@ def compact(content, description=None, metadata=None):
     builder = _Builder()
     builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
     return bytes(builder.Output())
+
+
+def _separate_outputs(model, schema):
+    """Gives each output of a signature a tensor of its own."""
+    for definition in model.signatureDefs:
+        graph, seen = model.subgraphs[definition.subgraphIndex], set()
+        for entry in definition.outputs:
+            if entry.tensorIndex in seen:
+                source = graph.tensors[entry.tensorIndex]
+                target = copy.copy(source)
+                target.name = source.name + b":" + entry.name
+                options = schema.ReshapeOptionsT(newShape=np.array([-1, *source.shape[1:]], np.int32))
+                added = schema.OperatorT(
+                    opcodeIndex=_code_of_reshape(model, schema),
+                    inputs=np.array([entry.tensorIndex], np.int32),
+                    outputs=np.array([len(graph.tensors)], np.int32),
+                    builtinOptionsType=schema.BuiltinOptions.ReshapeOptions,
+                    builtinOptions=options,
+                )
+                # The last of the graph's outputs that are this tensor; one of them stays.
+                place = np.flatnonzero(graph.outputs == entry.tensorIndex)[-1]
+                graph.outputs = np.array(graph.outputs)  # a view of the file, which is read only
+                graph.outputs[place] = entry.tensorIndex = len(graph.tensors)
+                graph.tensors.append(target)
+                graph.operators.append(added)
+            seen.add(entry.tensorIndex)
+
+
+def _code_of_reshape(model, schema):
+    reshape = schema.BuiltinOperator.RESHAPE
+    for index, code in enumerate(model.operatorCodes):
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == reshape:
+            return index
+    model.operatorCodes.append(schema.OperatorCodeT(builtinCode=reshape, deprecatedBuiltinCode=reshape, version=1))
+    return len(model.operatorCodes) - 1
 
 
 def _number_alike(model):

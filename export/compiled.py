@@ -18,8 +18,6 @@ NAME = "LiteRT CompiledModel"
 def read(path):
     """Opens a `.tflite` file in CompiledModel on the CPU, one image a call however many are asked for; imports no TensorFlow.
 
-    Where `sample` and `mean` are one tensor, as they are without a distribution of pixels, it knows that by one name, `sample`.
-
     Args:
         path: the file, whose digest the caller has checked: this runtime crashes on damaged ones.
 
