@@ -29,6 +29,7 @@ setup(
     package_data={"export": ["manifest.schema.json", "page/*"], "keras_gen.evaluation": ["feature_networks/*.npz"]},
     install_requires=[
         "ai-edge-litert>=2.3,<3",
+        "flatbuffers>=24.3",
         "h5py>=3.11",
         "importlib_resources",
         "jsonschema>=4.23,<5",

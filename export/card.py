@@ -4,6 +4,9 @@ import math
 
 import numpy as np
 
+from export import phones
+from export.about import describe
+
 FILE = "README.md"
 PICTURE = "samples.png"
 NEIGHBOURS = "neighbours.png"
@@ -105,6 +108,7 @@ def text(manifest):
         "## Files\n\n" + _files(formats),
         "## How to run it\n\n" + _signature(manifest),
         *(_given(_RUNTIMES[format], manifest).rstrip() for format in _RUNTIMES if format in formats),
+        *([_phones(manifest)] if "tflite" in formats else []),
         *([_PAGE] if "page" in manifest else []),
         _given(_OWN.format(first=next(iter(formats))), manifest).rstrip(),
         "## Limits\n\n" + _limits(manifest),
@@ -144,7 +148,6 @@ def _block(images):
 
 
 def _introduction(manifest):
-    height, width, channels = manifest["model"]["data_shape"]
     has_mean = any(output["name"] == "mean" for output in manifest["signature"]["outputs"])
     blocks = (
         "Above, draws from the model; below, the mean of the last conditional for the same seeds."
@@ -152,8 +155,8 @@ def _introduction(manifest):
         else "Draws from the model."
     )
     return (
-        f"The generator of a {manifest['family']}: draws images of {height} x {width} x {channels}. One row of seed, one "
-        f"image, the same in every runtime.\n\n![samples]({PICTURE})\n\n{blocks}"
+        f"{describe(manifest['family'], manifest['model']['data_shape'])} Version {manifest.get('version', 1)}.\n\n"
+        f"![samples]({PICTURE})\n\n{blocks}"
     )
 
 
@@ -255,7 +258,16 @@ def _files(formats):
         (f"`{record['file']}`", f"{record['bytes'] / 1000:,.0f} kB", _remark(record), f"`{record['sha256'][:16]}`")
         for record in formats.values()
     ]
-    return _table(("file", "size", "remarks", "sha256 begins"), rows)
+    budgets = [_budget(record["budget"]) for record in formats.values() if "budget" in record]
+    return "\n\n".join([_table(("file", "size", "remarks", "sha256 begins"), rows), *budgets])
+
+
+def _budget(budget):
+    memory = "not measured" if budget["memory_bytes"] is None else f"{budget['memory_bytes'] / 1e6:.2g} MB beside the file"
+    return (
+        f"One image from `generator.tflite`, on the machine that exported it ({budget['machine']}, {budget['threads']} thread, "
+        f"LiteRT's Interpreter with XNNPACK): {budget['latency_ms']:g} ms, the median of {budget['runs']}; memory: {memory}."
+    )
 
 
 def _remark(record):
@@ -266,6 +278,15 @@ def _remark(record):
         )
         return f"{quantization['scheme']} weights; largest difference over {quantization['num_seeds']} seeds: {errors}"
     return f"opset {record['opset']}, standard operators" if "opset" in record else ""
+
+
+def _phones(manifest):
+    return (
+        f"### Android (Kotlin, LiteRT's CompiledModel)\n\n```kotlin\n{phones.kotlin(manifest)}```\n\n"
+        f"### iOS (Swift, LiteRT's Interpreter)\n\n```swift\n{phones.swift(manifest)}```\n\n"
+        "Written from the manifest, not run on a phone. Whether accelerators other than the CPU keep the bits of the noise is "
+        "not known: draw a golden seed first."
+    )
 
 
 def _signature(manifest):

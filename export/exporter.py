@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from export import card, golden, manifest, noise, onnx, saved_model, serving, staging, tflite
+from export import budget, card, golden, manifest, noise, onnx, saved_model, serving, staging, tflite
 from export import web as page
+from export.about import About, check_version, describe
 from export.artifact import FILES, MANIFEST, READERS, Artifact, all_files, file_record, format_record
 from export.compare import TOLERANCE, SampleKind, compare, tolerance_of
 from export.errors import ArtifactExistsError, ExportMismatchError, MetadataError, UnknownFormatError
@@ -23,7 +24,13 @@ FORMATS = ("saved_model", "tflite", "onnx")
 SCHEMES = ("float16", "int8")
 #: What may differ between two exports of one run, each by a process of its own on the same machine and versions; `created` does
 #: not where SOURCE_DATE_EPOCH is set. (A process that exports twice numbers the functions of the second SavedModel further on.)
-VARIES = {"fields": ["/created", "/manifest_sha256"], "files": ["manifest.json"]}
+VARIES = {
+    "fields": [
+        *("/created", "/manifest_sha256", "/other_files/README.md"),
+        *("/formats/tflite/budget/memory_bytes", "/formats/tflite/budget/latency_ms"),  # which stand in the card, too
+    ],
+    "files": ["manifest.json", "README.md"],
+}
 _BATCHES = (1, 2, 5)
 _PACKAGES = (
     *("keras-gen", "tensorflow", "keras", "tensorflow-probability", "tf2onnx", "onnx", "onnxruntime"),
@@ -37,6 +44,7 @@ def export_generator(
     formats=FORMATS,
     *,
     name=None,
+    version=1,
     quantize=None,
     recipe=None,
     run=None,
@@ -58,6 +66,7 @@ def export_generator(
         path: folder to write; its name is the artifact's unless `name` is given.
         formats: which of `"saved_model"`, `"tflite"`, `"onnx"`.
         name: name for the manifest and the card.
+        version: of the model, as you count, an integer from 1; it stands in the manifest and in the files.
         quantize: `"float16"` or `"int8"` to shrink the weights of the `.tflite`; the noise stays exact. None for float32.
         recipe: dict, the complete settings of the training, for the manifest and the card.
         run: dict, facts about the run that trained it: data, epochs, seed, time.
@@ -76,7 +85,7 @@ def export_generator(
         ArtifactWriteError: the file system refused.
         UnknownFormatError: no such format or quantisation, or a page without ONNX.
         PageRuntimeError: the page's runtime cannot be downloaded.
-        MetadataError: recipe, run or evaluation is not JSON, or SOURCE_DATE_EPOCH is no time.
+        MetadataError: recipe, run or evaluation is not JSON, the version is none, or SOURCE_DATE_EPOCH is no time.
         OperatorError, ConversionError: the generator cannot be converted.
         SignatureError: names, shapes or the batch axis of a written file are not as declared.
         RunFailedError, ExportMismatchError: a written file cannot be run in its runtime, or does not draw what the model draws.
@@ -85,6 +94,8 @@ def export_generator(
     formats = _check_formats(formats, quantize)
     _check_target(path, overwrite)
     created = _created()
+    check_version(version)
+    about = About(name or path.resolve().name, describe(type(model).__name__, model.data_shape), version)
     if web:
         page.check_formats(formats)
         page.fetch(page.RUNTIME)  # Before minutes are spent on conversion, as below.
@@ -98,12 +109,12 @@ def export_generator(
         signature = Signature.of_outputs(outputs, labelled=bool(num_classes))
         kind = SampleKind.of_draws(golden.CANDIDATES, outputs)
         methods, tolerance = methods_of(model, golden.CANDIDATES), tolerance_of(model)
-        records = {}
-        for format in formats:
-            records[format] = _write_format(format, model, signature, methods, kind, outputs, folder, quantize, tolerance)
+        given = (model, signature, methods, kind, outputs, folder, quantize, tolerance, about)
+        records = {format: _write_format(format, *given) for format in formats}
         record = {
             "manifest_version": manifest.VERSION,
-            "name": name or path.resolve().name,
+            "name": about.name,
+            "version": version,
             "family": type(model).__name__,
             "model": {"class": type(model).__name__, "data_shape": list(model.data_shape), "config": _config(model)},
             "signature": signature.to_dict(),
@@ -134,17 +145,17 @@ def export_generator(
     return Artifact.read(path)
 
 
-def _write_format(format, model, signature, methods, kind, outputs, folder, quantize, tolerance):
+def _write_format(format, model, signature, methods, kind, outputs, folder, quantize, tolerance, about):
     """Writes one format, checks it in its own runtime, and returns its record for the manifest."""
     file, details, computes_as_written = folder / FILES[format], {}, contextlib.nullcontext()
     if format == "saved_model":
         saved_model.write(model, signature, file, methods=methods)
     elif format == "onnx":
-        onnx.write(model, signature, file, methods)
+        onnx.write(model, signature, file, methods, about)
         files = [file, *(onnx.beside(file, name) for name in methods)]
         details = {"opset": onnx.OPSET, "operators": sorted({name for each in files for name in onnx.operators(each)})}
     else:
-        tflite.write(model, signature, file, quantize, methods)
+        tflite.write(model, signature, file, quantize, methods, about)
         details = {"signatures": [*tflite.SIGNATURES, *methods], "operators": tflite.operators(file)}
         if quantize:
             from export import quantization
@@ -162,6 +173,8 @@ def _write_format(format, model, signature, methods, kind, outputs, folder, quan
             details["method_differences"] = check_methods(format, generators[0], methods, kind, tolerance)
         if quantize and format == "tflite":
             details["quantization"] = _quantization(quantize, _draw(model, golden.CANDIDATES), outputs, model, kind, tolerance)
+    if format == "tflite":
+        details["budget"] = budget.measure(file)
     details["differences"] = [difference.to_dict() for difference in differences]
     if format == "saved_model":
         serving.write(folder, generators[0], methods, getattr(model, "num_classes", 0))

@@ -6,6 +6,7 @@ A file has one graph: each further method of the model is a file of its own besi
 from pathlib import Path
 
 from export import canonical, saved_model, seal
+from export.about import DOMAIN, NOTHING, PRODUCER
 from export.errors import (
     ArtifactReadError,
     ArtifactWriteError,
@@ -21,7 +22,7 @@ OPSET = 18  # The highest that tf2onnx writes.
 _STANDARD_DOMAINS = ("", "ai.onnx")
 
 
-def write(model, signature, path, methods=None):
+def write(model, signature, path, methods=None, about=NOTHING):
     """Writes the sampler of `model` as one `.onnx` file, and beside it one for each method.
 
     Args:
@@ -29,15 +30,16 @@ def write(model, signature, path, methods=None):
         signature: the declared `Signature`.
         path: file to write.
         methods: name to `Method`.
+        about: the `About` that each file says of itself.
 
     Raises:
         OperatorError: the sampler needs an operator that ONNX does not have.
         ConversionError: the converter failed in another way.
         ArtifactWriteError: the file system refused.
     """
-    _write(saved_model.sampler(model, signature), signature, path, "generator")
+    _write(saved_model.sampler(model, signature), signature, path, "generator", about)
     for name, method in (methods or {}).items():
-        _write(saved_model.further(method), method.signature, beside(path, name), name)
+        _write(saved_model.further(method), method.signature, beside(path, name), name, about)
 
 
 def beside(path, name):
@@ -45,9 +47,11 @@ def beside(path, name):
     return Path(path).with_name(f"{name}.onnx")
 
 
-def _write(function, signature, path, name):
+def _write(function, signature, path, name, about):
     import onnx
     import tf2onnx
+
+    import keras_gen
 
     with saved_model.silent_converter():
         try:
@@ -70,6 +74,10 @@ def _write(function, signature, path, name):
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:
         raise ConversionError(f"onnx: the converter wrote an invalid graph: {error}") from error
+    entries = {"name": about.name, "converter": f"{proto.producer_name} {proto.producer_version}"}
+    onnx.helper.set_model_props(proto, entries)
+    proto.producer_name, proto.producer_version = PRODUCER, keras_gen.__version__
+    proto.domain, proto.model_version, proto.doc_string = DOMAIN, about.version, about.description
     # Last in the file, since what is written after a message is merged into it; the 64 zeros give way to the digest.
     entry = onnx.StringStringEntryProto(key=seal.NAME, value="0" * seal.LENGTH)
     content = proto.SerializeToString() + onnx.ModelProto(metadata_props=[entry]).SerializeToString()[: -seal.LENGTH]

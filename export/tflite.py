@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 
 from export import saved_model, seal
+from export.about import NOTHING, TFLITE_ENTRY
+from export.compact import compact
 from export.errors import (
     ArtifactReadError,
     ArtifactWriteError,
@@ -25,7 +27,7 @@ _IDENTIFIER = b"TFL3"
 _CUSTOM = 32  # BuiltinOperator.CUSTOM of the TFLite schema.
 
 
-def write(model, signature, path, quantize=None, methods=None):
+def write(model, signature, path, quantize=None, methods=None, about=NOTHING):
     """Writes the sampler of `model` as one `.tflite` file.
 
     Args:
@@ -34,6 +36,7 @@ def write(model, signature, path, quantize=None, methods=None):
         path: file to write.
         quantize: None, or a scheme of `export.quantization`.
         methods: name to `Method`.
+        about: the `About` that the file says of itself.
 
     Raises:
         OperatorError: the sampler needs an operator that LiteRT does not have built in.
@@ -63,6 +66,7 @@ def write(model, signature, path, quantize=None, methods=None):
         from export import quantization
 
         content = quantization.quantize(content, quantize)
+    content = compact(content, about.description, {TFLITE_ENTRY: about.tflite_metadata()})
     try:
         path.write_bytes(seal.sealed(content + f"\n{seal.NAME}: ".encode()))
     except OSError as error:

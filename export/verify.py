@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 
-from export import golden
+from export import compiled, golden
 from export.artifact import Artifact
 from export.compare import Difference, SampleKind, compare
 from export.errors import (
@@ -90,8 +90,9 @@ def verify(path, num_seeds=256, *, sha256=None):
     For every format: the digests of its files; its golden seeds; a row drawn alone against the same row in a batch of 64. For
     every pair of formats, over `num_seeds` random 64-bit seeds, the same ones in each call: the largest difference of each
     output and the number of differing pixels, held to the rule of `export.compare`. The same of further signatures, over one
-    batch of at most 64 seeds. Where a model has *binary latents*, about
-    one seed in 1e6 / (number of latents) has a latent at its threshold and may draw another image in another runtime.
+    batch of at most 64 seeds. LiteRT's CompiledModel is held to what its Interpreter draws at the golden seeds. Where a model
+    has *binary latents*, about one seed in 1e6 / (number of latents) has a latent at its threshold and may draw another image
+    in another runtime.
 
     A difference is reported, not raised. A file that is missing, altered or listed nowhere is reported and not run. A format
     whose runtime is not installed is reported as not tried, with the reason, after its files' digests were checked; one format
@@ -134,6 +135,8 @@ def verify(path, num_seeds=256, *, sha256=None):
             checks.append(_check_rows(generator, seeds, drawn, kind, rounding))
             checks.append(_check_golden(generator, _golden_of(artifact, format), kind, rounding))
             draws[format] = drawn
+            if format == "tflite":
+                checks.append(_check_compiled(artifact, generator, kind, rounding))
             for name, inputs in further.items():
                 ran[name][format] = generator.call(name, **inputs)
                 checks.append(_check_rows_of_method(generator, name, inputs, ran[name][format], seeds, kind, rounding))
@@ -221,6 +224,22 @@ def _check_golden(generator, records, kind, tolerance):
     return Check(
         "golden seeds", generator.format, not wrong, "; ".join(wrong) or f"{len(records)} of {len(records)} as recorded"
     )
+
+
+def _check_compiled(artifact, generator, kind, tolerance):
+    """The golden seeds in LiteRT's other runtime, against what `generator` draws in its Interpreter."""
+    title = "draws what the Interpreter draws"
+    records = _golden_of(artifact, "tflite")
+    seeds = np.array([record["seed"] for record in records], np.int32)
+    label = [np.array([record["label"] for record in records], np.int32)] if "label" in records[0] else []
+    try:
+        found = compiled.read(artifact.path / artifact.manifest["formats"]["tflite"]["file"]).generate(seeds, *label)
+    except RuntimeMissingError as error:
+        return Check(title, compiled.NAME, None, str(error))
+    except ExportError as error:
+        return Check(title, compiled.NAME, False, str(error))
+    expected = {name: value for name, value in generator.generate(seeds, *label).items() if name in found}
+    return _compared(title, compiled.NAME, seeds, expected, found, kind, tolerance)
 
 
 def _compared(name, subject, seeds, reference, other, kind, tolerance):

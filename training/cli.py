@@ -103,6 +103,7 @@ def _parser():
     export.add_argument("--out", type=Path, help="folder of the artifact (default: saved_models/NAME OF RUN)")
     export.add_argument("--formats", default="saved_model,tflite,onnx", help="separated by commas (default: all three)")
     export.add_argument("--data-licence", metavar="TEXT", help="licence of the training data, for the model card")
+    export.add_argument("--model-version", type=_integer(1), default=1, help="written into the files (default: 1)")
     export.add_argument("--quantize", choices=("float16", "int8"), help="shrink the weights of the .tflite")
     export.add_argument("--web", action="store_true", help="add web/, a page that draws the images in a browser")
 
@@ -307,7 +308,10 @@ def _export(options):
 
     formats = options.formats.split(",")
     artifact = export_run(
-        folder, config, evaluation, out, formats, options.quantize, web=options.web, licence=options.data_licence
+        *(folder, config, evaluation, out, formats, options.quantize),
+        web=options.web,
+        licence=options.data_licence,
+        version=options.model_version,
     )
     formats = {name: record["bytes"] for name, record in artifact.manifest["formats"].items()}
     if not options.json:

@@ -22,7 +22,7 @@ def check_draws(model, path):
 
 
 def export_run(
-    folder, config, evaluation, out, formats, quantize=None, name=None, overwrite=False, web=False, licence=None
+    folder, config, evaluation, out, formats, quantize=None, name=None, overwrite=False, web=False, licence=None, version=1
 ):
     """Exports a finished run's generator with what the manifest and the model card tell of it.
 
@@ -31,7 +31,7 @@ def export_run(
         config: its configuration.
         evaluation: its evaluation, or None.
         out: folder of the artifact.
-        formats, quantize, name, overwrite, web: see `export.export_generator`.
+        formats, quantize, name, overwrite, web, version: see `export.export_generator`.
         licence: text, of the training data, where `training.licences` does not know it, or knows better.
 
     Returns:
@@ -66,6 +66,7 @@ def export_run(
         out,
         formats=tuple(formats),
         name=name or out.name,
+        version=version,
         quantize=quantize,
         recipe=recipe,
         run=run,

@@ -26,7 +26,7 @@ def test_a_good_artifact(shared_artifact):
     for check in pairs:
         assert [difference.output for difference in check.differences] == ["sample", "mean"]
         assert check.differences[0].differing == 0 and check.differences[1].largest <= 1e-5
-    assert len(report.checks) == 1 + 3 * 3 + 3 and report.not_tried == {}
+    assert len(report.checks) == 1 + 3 * 3 + 3 + 1 and report.not_tried == {}
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["ok"] is True
     assert len(report.table().splitlines()) == len(report.checks) and "FAILED" not in report.table()
 

@@ -1,0 +1,67 @@
+"""What a file says of itself where its format has a place for that: name, description, version.
+
+In a `.tflite` these are the model's `description` and the entry TFLITE_METADATA, a `ModelMetadata` of TFLite's metadata schema,
+which Android Studio and the metadata extractors of the support libraries show. In an `.onnx` they are `doc_string`,
+`model_version` and `metadata_props`.
+"""
+
+import dataclasses
+
+import flatbuffers
+
+from export.errors import MetadataError
+
+TFLITE_ENTRY = "TFLITE_METADATA"
+PRODUCER = "keras-gen"
+DOMAIN = "keras_gen"
+# Of `ModelMetadata`: its identifier, its number of fields, and the places of those that are written.
+_IDENTIFIER = b"M001"
+_FIELDS = 8
+_PLACES = {"name": 0, "description": 1, "version": 2, "min_parser_version": 7}
+_PARSER = "1.0.0"  # The first that knows these fields.
+_LARGEST = 2**63 - 1  # ONNX has 64 bits for a version.
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What is written into each file.
+
+    Attributes:
+        name: of the artifact.
+        description: a sentence.
+        version: of the model, as its maker counts, from 1.
+    """
+
+    name: str = "generator"
+    description: str = ""
+    version: int = 1
+
+    def tflite_metadata(self):
+        """A `ModelMetadata` flatbuffer: bytes."""
+        builder = flatbuffers.Builder(0)
+        texts = {**dataclasses.asdict(self), "version": str(self.version), "min_parser_version": _PARSER}
+        strings = {place: builder.CreateString(texts[field]) for field, place in _PLACES.items()}
+        builder.StartObject(_FIELDS)
+        for place, offset in strings.items():
+            builder.PrependUOffsetTRelativeSlot(place, offset, 0)
+        builder.Finish(builder.EndObject(), file_identifier=_IDENTIFIER)
+        return bytes(builder.Output())
+
+
+#: For files that are written for no artifact.
+NOTHING = About()
+
+
+def describe(family, data_shape):
+    """The sentence for a generator of the class `family` that draws images of `data_shape` (H, W, C)."""
+    height, width, channels = data_shape
+    return (
+        f"The generator of a {family}: draws images of {height} x {width} x {channels}. One row of seed, one image, the same "
+        "in every runtime."
+    )
+
+
+def check_version(version):
+    """Raises `MetadataError` unless `version` is an integer that every format can hold."""
+    if type(version) is not int or not 1 <= version <= _LARGEST:
+        raise MetadataError(f"version is {version!r}, but it must be an integer from 1 to 2^63 - 1: ONNX holds 64 bits of it")
