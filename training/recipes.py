@@ -396,6 +396,7 @@ RECIPES = {
             settings=DCGAN,
             for_data={
                 "colour": {"filters": (32, 64, 128)},
+                "cifar10": {"filters": (32, 64, 128), "epochs": 90, "schedule": "cosine", "picture_every": 10},
                 "digits": {"filters": (16, 32), "latent_dim": 20, "num_classes": 10, **_DIGITS_GAME},
                 "mnist": {
                     "filters": (16, 32),
