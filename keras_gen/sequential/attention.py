@@ -215,10 +215,15 @@ def _pixels(image_size, top, left, extent):
     y = top[:, None] + tf.range(extent)
     x = left[:, None] + tf.range(extent)
     inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
-    y, x = tf.clip_by_value(y, 0, height - 1), tf.clip_by_value(x, 0, width - 1)
+    y, x = _within(y, height), _within(x, width)
     first = tf.range(tf.shape(top)[0])[:, None, None] * (height * width)
     index = first + y[:, :, None] * width + x[:, None, :]
     return tf.reshape(index, (-1, extent * extent)), tf.reshape(inside, (-1, extent * extent))
+
+
+def _within(position, size):
+    """Integer positions clipped to 0 ... size - 1; not by minimum and maximum, which LiteRT's converter makes a Relu6 for 7."""
+    return size - 1 - tf.maximum(size - 1 - tf.maximum(position, 0), 0)
 
 
 def glimpse(image, center, size, scales):

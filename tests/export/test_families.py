@@ -141,3 +141,10 @@ def test_half_precision_is_shipped_in_float32(tmp_path, seeds, draw):
     assert model.dtype_policy.name == "mixed_float16" and keras.config.dtype_policy().name == "float32"
     gap = np.abs(artifact.load("onnx").generate(seeds)["mean"] - draw(model, seeds)["mean"]).max()
     assert 0 < gap < 1e-2
+
+
+def test_hard_windows_on_sides_of_seven_pixels(tmp_path):
+    # LiteRT's converter makes a Relu6, which is no builtin operator for integers, of what clips to 0 ... 6.
+    model = keras_gen.DRAW((7, 7, 1), steps=2, units=5, latent_dim=2, attention="hard", read_size=2, write_size=2, seed=1)
+    export.export_generator(model, tmp_path / "model")
+    assert export.verify(tmp_path / "model", num_seeds=64).ok
