@@ -35,6 +35,9 @@ def compact(content, description=None, metadata=None):
     _separate_outputs(model, schema)
     if description is not None:
         model.description = description
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # Where a file is not small the quantiser writes its data behind the flatbuffer.
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
     named = {entry.name: model.buffers[entry.buffer].data for entry in model.metadata or () if entry.name == _KEPT}
     named |= {name: np.frombuffer(data, np.uint8) for name, data in (metadata or {}).items()}
     buffers, places = [schema.BufferT()], {}
