@@ -10,6 +10,8 @@ import math
 
 import keras
 import tensorflow as tf
+from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
+from tensorflow.python.eager import context
 
 from keras_gen import feed
 
@@ -160,7 +162,7 @@ class DeviceLoop:
                     if logs is None:
                         raise
                     break
-                logs = self._program(kind, "step")(keras.tree.map_structure(_without_optional, data))
+                logs = self._run(kind, "step", keras.tree.map_structure(_without_optional, data))
             return logs
 
         def in_groups(iterator):
@@ -174,11 +176,11 @@ class DeviceLoop:
                     break
                 if size is None and self.loops_on_device:
                     span = tf.constant(first), tf.constant(first + count)
-                    logs, stop = self._program(kind, "group")(group, *span, tf.constant(progress.heeds_nan))
+                    logs, stop = self._run(kind, "group", group, *span, tf.constant(progress.heeds_nan))
                     count = int(stop) - first if progress.heeds_nan else count
                 else:
                     short = keras.tree.map_structure(lambda tensor: tensor[first, :size], group)  # noqa: B023
-                    logs = self._program(kind, "step")(short)
+                    logs = self._run(kind, "step", short)
                 progress.taken += count
                 wanted -= count
                 if progress.heeds_nan and not math.isfinite(logs.get("loss", 0.0)):
@@ -186,6 +188,10 @@ class DeviceLoop:
             return logs
 
         return one_by_one if progress is None else in_groups
+
+    def _run(self, kind, form, *arguments):
+        with _no_memory_optimizer():
+            return self._program(kind, form)(*arguments)
 
     def _program(self, kind, form):
         """The compiled program that takes one batch ("step") or a range of a group's batches ("group")."""
@@ -220,6 +226,24 @@ class DeviceLoop:
                 program = tf.function(program, autograph=False, reduce_retracing=form == "step", jit_compile=jit or None)
             programs[kind, form] = program
         return programs[kind, form]
+
+
+@contextlib.contextmanager
+def _no_memory_optimizer():
+    """While it lasts, programs that run for the first time are optimised by all of TensorFlow's passes but one.
+
+    In a program that it takes for large (0.2 GB, on a CPU) that one adds up three gradients or more in a temporary variable.
+    Within a loop, such as that over DRAW's steps, the variable is made once more than it is freed, and the program fails when
+    it runs again: "AlreadyExistsError ... tmp_var". No public option turns the pass off.
+    """
+    at_hand = context.context()
+    before, config = at_hand.function_call_options, at_hand.config
+    config.graph_options.rewrite_options.memory_optimization = RewriterConfig.NO_MEM_OPT
+    at_hand.function_call_options = context.FunctionCallOptions(before.executor_type, config)
+    try:
+        yield
+    finally:
+        at_hand.function_call_options = before
 
 
 class _LoopState:

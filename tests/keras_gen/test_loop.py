@@ -329,6 +329,14 @@ def test_fitting_again_compiles_nothing_again():
     assert traces == {key: program.experimental_get_tracing_count() for key, program in made._loop.programs.items()}
 
 
+def test_programs_that_tensorflow_takes_for_large_run_more_than_once():
+    # Its gradients of three uses of one tensor, in a loop within the loop, were added up in a variable that stayed behind.
+    window = {"attention": "soft", "read_size": 12, "write_size": 12}
+    made = kg.DRAW((28, 28, 1), steps=16, units=256, **window, seed=1)
+    made.compile()
+    assert len(made.fit(np.zeros((400, 28, 28, 1), np.float32), batch_size=400, epochs=2, verbose=0).history["loss"]) == 2
+
+
 def test_groups_respect_memory(monkeypatch):
     monkeypatch.setattr(feed, "GROUP_BYTES", 3 * 20 * 36 * 4)
     made = feed.from_arrays(IMAGES, 20)
