@@ -114,7 +114,7 @@ def _of(settings, *names):
 
 
 def _compiled_game(model, settings, total_steps):
-    names = ("loss", "critic_steps", "gradient_penalty")
+    names = ("loss", "critic_steps", "gradient_penalty", "average")
     game = kg.Game(schedule=settings["turns"], **{name: settings[name] for name in names})
     optimizers = {}
     for player in model.player_names:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_gen as kg
+from keras_gen.adversarial.averaging import averaged
 from training import pictures
 
 _PICTURE_SEEDS = np.stack([np.zeros(64), np.arange(64)], axis=1).astype(np.int32)
@@ -52,7 +53,8 @@ class RunRecorder(keras.callbacks.Callback):
         self.folder.append_row({"epoch": done, **figures, "learning_rate": learning_rate, "seconds": seconds})
         picture = None
         if done in (1, self.epochs) or done % self.picture_every == 0:
-            images = draw_picture(self.model, self.images)
+            with averaged(self.model):
+                images = draw_picture(self.model, self.images)
             picture = pictures.grid(images)
             self.folder.write_sample(done, pictures.png(images))
         self._write_tensorboard(done, {**figures, "learning_rate": learning_rate}, picture)

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_gen import evaluation
+from keras_gen.adversarial.averaging import averaged
 from training.data import to_float
 
 _SAMPLES = 10_000  # as published, for Parzen windows
@@ -115,7 +116,8 @@ class FrechetCurve(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if epoch + 1 in (1, self.params["epochs"]) or (epoch + 1) % self.every == 0:
-            drawn, _ = draw(self.model, len(self.images), seed=0)
+            with averaged(self.model):
+                drawn, _ = draw(self.model, len(self.images), seed=0)
             logs["frechet_distance"] = evaluation.frechet_distance(self.features, drawn["sample"], self.images).value
 
 

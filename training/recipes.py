@@ -81,7 +81,7 @@ CHOICES = {
 }
 
 #: Settings for which 0 means none.
-MAY_BE_ZERO = ("num_classes", "labelled", "categories", "dropout", "input_dropout", "gradient_penalty", "clip_norm")
+MAY_BE_ZERO = ("num_classes", "labelled", "categories", "dropout", "input_dropout", "gradient_penalty", "average", "clip_norm")
 
 TRAINING = {
     "batch_size": 100,
@@ -162,6 +162,7 @@ ADVERSARIAL = {
     "turns": "every_step",
     "critic_steps": 1,  # moves of the critic for one of the generator
     "gradient_penalty": 0.0,
+    "average": 0.0,  # decay of a running average of the generator's weights, which the run's images are drawn by
     **TRAINING,
     "learning_rate": 2e-4,
     "critic_learning_rate": 2e-4,
@@ -396,7 +397,7 @@ RECIPES = {
             settings=DCGAN,
             for_data={
                 "colour": {"filters": (32, 64, 128)},
-                "cifar10": {"filters": (32, 64, 128), "epochs": 90, "schedule": "cosine", "picture_every": 10},
+                "cifar10": {"filters": (32, 64, 128), "epochs": 90, "schedule": "cosine", "average": 0.999, "picture_every": 10},
                 "digits": {"filters": (16, 32), "latent_dim": 20, "num_classes": 10, **_DIGITS_GAME},
                 "mnist": {
                     "filters": (16, 32),

@@ -6,6 +6,7 @@ import math
 import os
 import platform
 import sys
+import tempfile
 import time
 from importlib import metadata
 from pathlib import Path
@@ -132,7 +133,7 @@ def train(
             feed = {"x": stream, "steps_per_epoch": steps}
         _fit(model, feed, validation, settings, done, [*watches, recorder, interrupt], verbose)
     if chief and settings["epochs"] > 0:
-        folder.publish_model(folder.list_checkpoints()[0][1])
+        _publish(folder, model)
         write_report(folder)
     rows = folder.rows()
     return {
@@ -167,6 +168,17 @@ def _fit(model, feed, validation, settings, done, callbacks, verbose):
         callbacks=callbacks,
         verbose=verbose,
     )
+
+
+def _publish(folder, model):
+    """Makes the last checkpoint the run's model; where an average of a generator's weights is kept, the model by that."""
+    if not getattr(model.objective, "average", 0.0):
+        folder.publish_model(folder.list_checkpoints()[0][1])
+        return
+    with model.averaged(), tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / "model.keras"
+        model.save(file)
+        folder.publish_model(file)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_gen.adversarial.averaging import Average, averaged
 from keras_gen.adversarial.losses import LOSSES
 from keras_gen.adversarial.networks import Network, Plain
 from keras_gen.model import GenerativeModel, batch_mean, check_seed
@@ -27,6 +28,8 @@ class Game:
         schedule: "every_step": the critic moves on every batch, the generator on every k-th, after it. "alternate": a batch is
             for one side alone, k for the critic and then one for the generator (the DCGAN authors' way, with k = 1).
         gradient_penalty: weight of the critic's gradient penalty; 0 for none.
+        average: decay of a running average of the generator's weights, 0.999 say; 0 for none. It is drawn from within
+            `AdversarialModel.averaged`.
 
     Raises:
         ValueError: an unknown loss or schedule; numbers out of range; "wasserstein" without a penalty, whose critic has no
@@ -35,7 +38,7 @@ class Game:
     Goodfellow et al.: Generative adversarial nets. NeurIPS 2014, algorithm 1.
     """
 
-    def __init__(self, loss="non_saturating", critic_steps=1, schedule="every_step", gradient_penalty=0.0):
+    def __init__(self, loss="non_saturating", critic_steps=1, schedule="every_step", gradient_penalty=0.0, average=0.0):
         for name, value, allowed in (("loss", loss, LOSSES), ("schedule", schedule, SCHEDULES)):
             if value not in allowed:
                 raise ValueError(f"Game({name}={value!r}): one of {', '.join(map(repr, allowed))}.")
@@ -43,12 +46,15 @@ class Game:
             raise ValueError(f"Game(critic_steps={critic_steps!r}): an integer of at least 1 is needed.")
         if not (gradient_penalty >= 0 and np.isfinite(gradient_penalty)):
             raise ValueError(f"Game(gradient_penalty={gradient_penalty!r}): 0, for none, or a positive weight.")
+        if not 0 <= average < 1:
+            raise ValueError(f"Game(average={average!r}): 0, for none, or a decay below 1, such as 0.999.")
         if loss == "wasserstein" and not gradient_penalty:
             raise ValueError(
                 'Game(loss="wasserstein", gradient_penalty=0): without a penalty the critic\'s loss has no minimum, it only '
                 "grows steeper. Set gradient_penalty; the paper takes 10."
             )
-        self.loss, self.critic_steps, self.schedule, self.gradient_penalty = loss, critic_steps, schedule, gradient_penalty
+        self.loss, self.critic_steps, self.schedule = loss, critic_steps, schedule
+        self.gradient_penalty, self.average = gradient_penalty, average
 
     @property
     def losses(self):
@@ -67,8 +73,8 @@ class Game:
             )
 
     def make_companion(self, model):
-        """None: the critic is a part of the model."""
-        return None
+        """The `Average` of the generator's weights where one is kept, else None: the critic is a part of the model."""
+        return Average(model.generator.trainable_variables, self.average) if self.average else None
 
     def turn(self, side, step):
         """Whether `side` moves at `step`, counted from 1: True, or a scalar bool tensor."""
@@ -81,7 +87,7 @@ class Game:
 
     def get_config(self):
         """The constructor's arguments."""
-        names = ("loss", "critic_steps", "schedule", "gradient_penalty")
+        names = ("loss", "critic_steps", "schedule", "gradient_penalty", "average")
         return {name: getattr(self, name) for name in names}
 
     @classmethod
@@ -184,6 +190,18 @@ class AdversarialModel(GenerativeModel):
         if self.num_classes:
             label = np.arange(num) % self.num_classes if label is None else np.broadcast_to(label, (num,))
         return super().sample(num, seed, **({} if label is None else {"label": label}))
+
+    def averaged(self):
+        """While it lasts, all that the model draws, exports and saves is by the running average of the generator's weights.
+
+        Without an average, `Game(average=...)`, by its own.
+
+        ```python
+        with model.averaged():
+            images = model.sample(64)
+        ```
+        """
+        return averaged(self)
 
     @property
     def label_count(self):
@@ -310,6 +328,8 @@ class AdversarialModel(GenerativeModel):
             else:
                 values = tf.cond(turn, play, lambda: [tf.zeros(()) for _ in range(1 + len(move.figures))])  # noqa: B023
             self._note(move, values, x, turn)
+        if self.companion is not None:
+            self.companion.update(self.steps_taken)
         return self.get_metrics_result()
 
     def test_step(self, data):

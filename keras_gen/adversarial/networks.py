@@ -57,6 +57,17 @@ def with_label(inputs, label):
     return tf.concat([inputs, label], axis=-1)
 
 
+@tf.custom_gradient
+def leaky_relu(values):
+    """`values`, those below 0 times `LEAK`.
+
+    Its gradient looks at the result, which has the same signs. TensorFlow's own keeps `values`, and with that its optimizer
+    fails to make one operation of a convolution, its bias and this: it gives up the whole pass ("remapper failed").
+    """
+    result = tf.nn.leaky_relu(values, LEAK)
+    return result, lambda upstream: tf.raw_ops.LeakyReluGrad(gradients=upstream, features=result, alpha=LEAK)
+
+
 def dropped(inputs, rate, noise):
     """`inputs`, each element 0 with probability `rate` and the others scaled to keep the mean; as they are without noise."""
     if noise is None or not rate:
@@ -255,10 +266,10 @@ class ConvolutionalCritic(Network):
         for layer, normalization in zip(self.convolutions, self.normalizations, strict=True):
             values = with_label(values, label)
             values = halved(layer, values) if training else layer(values)
-            values = tf.nn.leaky_relu(self._normalized(normalization, values, training) if normalization else values, LEAK)
+            values = leaky_relu(self._normalized(normalization, values, training) if normalization else values)
         values = tf.reshape(values, (-1, math.prod(self.maps)))
         for layer, normalization in zip(self.dense, self.dense_normalizations, strict=True):
-            values = tf.nn.leaky_relu(self._normalized(normalization, layer(with_label(values, label)), training), LEAK)
+            values = leaky_relu(self._normalized(normalization, layer(with_label(values, label)), training))
         return self.head(with_label(values, label))[:, 0]
 
 

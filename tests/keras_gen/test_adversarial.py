@@ -372,6 +372,64 @@ def test_a_prior_of_the_users_own():
         kg.AdversarialAutoencoder(SHAPE, latent_dim=2, hidden_units=(16,), prior=corners)
 
 
+# The average of the generator's weights.
+
+
+def small_dcgan(average, **kwargs):
+    model = kg.DCGAN(SHAPE, latent_dim=4, filters=(4, 8), seed=1, **kwargs)
+    model.compile(objective=kg.Game(average=average))
+    return model
+
+
+def values_of(variables):
+    return [variable.numpy() for variable in variables]
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_the_average_is_that_of_the_weights_of_all_steps(jit_compile):
+    model = small_gan()
+    model.compile(objective=kg.Game(average=0.5), jit_compile=jit_compile)
+    expected = values_of(model.generator.trainable_variables)
+    for step in range(1, 13):
+        model.fit(grey(8, seed=step), batch_size=8, verbose=0)
+        decay = min(0.5, (1 + step) / (10 + step))
+        weights = values_of(model.generator.trainable_variables)
+        expected = [decay * mean + (1 - decay) * weight for mean, weight in zip(expected, weights, strict=True)]
+    for mean, exact in zip(model.companion.means, expected, strict=True):
+        np.testing.assert_allclose(mean, exact, rtol=1e-5, atol=1e-7)
+
+
+def test_an_averaged_model_draws_by_the_average_and_statistics_of_its_own(tmp_path):
+    model = small_dcgan(0.99)
+    model.fit(grey(64), batch_size=8, epochs=5, verbose=0)
+    before, drawn = values_of(model.generator.variables), model.sample(4)
+    with model.averaged():
+        for weight, mean in zip(model.generator.trainable_variables, model.companion.means, strict=True):
+            np.testing.assert_array_equal(weight, mean)
+        assert np.abs(model.sample(4) - drawn).max() > 1e-3
+        # Statistics that are those of the weights make of a large batch what its own statistics make of it.
+        measured, own = (model.generator.call(BatchNoise([3, 4], (2000,)), training=each) for each in (False, True))
+        np.testing.assert_allclose(measured, own, atol=0.02)
+        model.save(tmp_path / "averaged.keras")
+    momenta = {layer.momentum for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)}
+    with pytest.raises(KeyError), model.averaged():
+        raise KeyError
+    assert momenta == {0.9}
+    np.testing.assert_array_equal(model.sample(4), drawn)
+    for variable, value in zip(model.generator.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    saved = keras.saving.load_model(tmp_path / "averaged.keras")
+    for weight, mean in zip(saved.generator.trainable_variables, model.companion.means, strict=True):
+        np.testing.assert_array_equal(weight, mean)
+
+
+def test_averages_of_models_without_one_are_their_own():
+    model = small_dcgan(0.0)
+    drawn = model.sample(4)
+    with model.averaged():
+        np.testing.assert_array_equal(model.sample(4), drawn)
+
+
 # What is refused.
 
 
@@ -382,6 +440,7 @@ def test_a_prior_of_the_users_own():
         ({"schedule": "now and then"}, "schedule='now and then'"),
         ({"critic_steps": 0}, "critic_steps=0"),
         ({"gradient_penalty": -1.0}, "gradient_penalty=-1.0"),
+        ({"average": 1.0}, "average=1.0"),
         ({"loss": "wasserstein"}, "without a penalty"),
     ],
 )
