@@ -397,7 +397,13 @@ RECIPES = {
             settings=DCGAN,
             for_data={
                 "colour": {"filters": (32, 64, 128)},
-                "cifar10": {"filters": (32, 64, 128), "epochs": 90, "schedule": "cosine", "average": 0.999, "picture_every": 10},
+                "cifar10": {
+                    "filters": (32, 64, 128),
+                    "epochs": 90,
+                    "schedule": "cosine",
+                    "average": 0.999,
+                    "picture_every": 10,
+                },
                 "digits": {"filters": (16, 32), "latent_dim": 20, "num_classes": 10, **_DIGITS_GAME},
                 "mnist": {
                     "filters": (16, 32),
