@@ -45,9 +45,12 @@ def write(model, signature, path, quantize=None, methods=None, about=NOTHING):
     """
     import tensorflow as tf
 
+    from keras_gen.noise import signed_words
+
     path = Path(path)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tflite-") as scratch:
-        saved_model.write(model, signature, scratch, with_single=True, methods=methods)
+        with signed_words():
+            saved_model.write(model, signature, scratch, with_single=True, methods=methods)
         keys = [*SIGNATURES, *(methods or {})]
         converter = tf.lite.TFLiteConverter.from_saved_model(scratch, signature_keys=keys)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]

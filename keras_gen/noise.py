@@ -14,6 +14,8 @@ neighbouring uniforms (u, v): sqrt(-2 log u) cos(2 pi v), then sqrt(-2 log u) si
 Salmon, Moraes, Dror, Shaw: Parallel random numbers, as easy as 1, 2, 3. SC 2011.
 """
 
+import contextlib
+import contextvars
 import math
 
 import numpy as np
@@ -23,13 +25,25 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _KEY_PARITY = 0x1BD11BDA
 
 
+_signed = contextvars.ContextVar("signed", default=False)
+
+
+@contextlib.contextmanager
+def signed_words():
+    """While it lasts, Threefry computes in int32, with the same bits: for LiteRT.
+
+    LiteRT adds int32 alone. To add uint32 its converter casts both, and back; and an addition costs a tenth of the xor that
+    brings the two parts of a rotated word together in uint32.
+    """
+    token = _signed.set(True)
+    try:
+        yield
+    finally:
+        _signed.reset(token)
+
+
 def _word(value):
     return tf.constant(value, tf.uint32)
-
-
-def _rotate_left(x, bits):
-    # The left shift is a wrapping product: LiteRT has no builtin uint32 shift to the left.
-    return tf.bitwise.bitwise_xor(x * _word(1 << bits), tf.bitwise.right_shift(x, _word(32 - bits)))
 
 
 @tf.autograph.experimental.do_not_convert  # in a user's own function: there is nothing to convert, and it takes seconds
@@ -43,16 +57,24 @@ def threefry_2x32(key, counter):
     Returns:
         Pair of uint32 tensors: 64 random bits for each (key, counter).
     """
-    xor = tf.bitwise.bitwise_xor
-    schedule = (key[0], key[1], xor(xor(key[0], key[1]), _word(_KEY_PARITY)))
+    xor, word = tf.bitwise.bitwise_xor, tf.int32 if _signed.get() else tf.uint32
+    joined = tf.add if _signed.get() else xor
+
+    def rotated_left(x, bits):
+        # The left shift is a wrapping product: LiteRT has no builtin shift to the left, and one to the right of uint32 alone.
+        right = tf.bitwise.right_shift(tf.cast(x, tf.uint32), _word(32 - bits))
+        return joined(x * tf.constant(1 << bits, word), tf.cast(right, word))
+
+    key, counter = ([tf.cast(each, word) for each in pair] for pair in (key, counter))
+    schedule = (key[0], key[1], xor(xor(key[0], key[1]), tf.constant(_KEY_PARITY, word)))
     x0, x1 = counter[0] + schedule[0], counter[1] + schedule[1]
     for group in range(5):
         for bits in _ROTATIONS[group % 2]:
             x0 = x0 + x1
-            x1 = xor(_rotate_left(x1, bits), x0)
+            x1 = xor(rotated_left(x1, bits), x0)
         x0 = x0 + schedule[(group + 1) % 3]
-        x1 = x1 + schedule[(group + 2) % 3] + _word(group + 1)
-    return x0, x1
+        x1 = x1 + (schedule[(group + 2) % 3] + tf.constant(group + 1, word))
+    return tf.cast(x0, tf.uint32), tf.cast(x1, tf.uint32)
 
 
 def bits_to_uniform(bits):

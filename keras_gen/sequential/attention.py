@@ -172,7 +172,7 @@ def _swap(image):
     return tf.reshape(image, (-1, a, c, b)) if 1 in (b, c) else tf.transpose(image, (0, 1, 3, 2))
 
 
-def hard_read(image, top, left, size, scale=1):
+def hard_read(image, top, left, size, scale=1, inside=False):
     """The N x N patch at integer positions, `[R, N, N, C]`; black outside the image.
 
     With scale s it covers s N x s N pixels, each of its points the mean of s x s of them. Only pixels of the window are
@@ -183,42 +183,50 @@ def hard_read(image, top, left, size, scale=1):
         top, left: int32 `[R]`, of the window's first pixel; may be outside.
         size: N.
         scale: s, a positive int.
+        inside: whether all windows are known to lie within the image, which spares the test of every pixel.
     """
     channels = image.shape[-1]
-    index, inside = _pixels(image.shape[1:3], top, left, size * scale)
+    index, seen = _pixels(image.shape[1:3], top, left, size * scale, inside)
     # One gather along the flattened image; each row of the batch begins where the last one ends.
     pixels = tf.gather(tf.reshape(image, (-1, channels)), index)
-    pixels = pixels * tf.cast(inside, image.dtype)[..., None]
+    if seen is not None:
+        pixels = pixels * tf.cast(seen, image.dtype)[..., None]
     blocks = tf.reshape(pixels, (-1, size, scale, size, scale, channels)) if scale > 1 else None
     return tf.reshape(pixels, (-1, size, size, channels)) if blocks is None else tf.reduce_mean(blocks, axis=(2, 4))
 
 
-def hard_write(patch, top, left, data_shape, scale=1):
+def hard_write(patch, top, left, data_shape, scale=1, inside=False):
     """An image `[R, H, W, C]`, 0 but for the patch `[R, N, N, C]` at integer positions; what lies outside is lost.
 
-    With scale s each point of the patch fills s x s pixels.
+    With scale s each point of the patch fills s x s pixels; `inside` as in `hard_read`.
     """
     height, width = data_shape[:2]
     _, size, _, channels = patch.shape
-    index, inside = _pixels((height, width), top, left, size * scale)
+    index, seen = _pixels((height, width), top, left, size * scale, inside)
     if scale > 1:
         patch = tf.repeat(tf.repeat(patch, scale, axis=1), scale, axis=2)
-    values = tf.reshape(patch, (-1, channels)) * tf.cast(tf.reshape(inside, (-1, 1)), patch.dtype)
+    values = tf.reshape(patch, (-1, channels))
+    if seen is not None:
+        values *= tf.cast(tf.reshape(seen, (-1, 1)), patch.dtype)
     rows = tf.shape(top)[0]
     image = tf.scatter_nd(tf.reshape(index, (-1, 1)), values, tf.stack([rows * height * width, channels]))
     return tf.reshape(image, (-1, height, width, channels))
 
 
-def _pixels(image_size, top, left, extent):
-    """Where the pixels of square windows are in flattened images: int32 `[R, extent^2]`, and whether each is inside."""
+def _pixels(image_size, top, left, extent, inside):
+    """Where the pixels of square windows are in flattened images: int32 `[R, extent^2]`, and whether each is inside; None where
+    all are."""
     height, width = image_size
     y = top[:, None] + tf.range(extent)
     x = left[:, None] + tf.range(extent)
-    inside = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
-    y, x = _within(y, height), _within(x, width)
+    seen = None
+    if not inside:
+        seen = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
+        seen = tf.reshape(seen, (-1, extent * extent))
+        y, x = _within(y, height), _within(x, width)
     first = tf.range(tf.shape(top)[0])[:, None, None] * (height * width)
     index = first + y[:, :, None] * width + x[:, None, :]
-    return tf.reshape(index, (-1, extent * extent)), tf.reshape(inside, (-1, extent * extent))
+    return tf.reshape(index, (-1, extent * extent)), seen
 
 
 def _within(position, size):
@@ -261,13 +269,13 @@ def choose_position(logits, counts, uniform):
         uniform: `[R, 2]`, in (0, 1].
 
     Returns:
-        int32 `[R, 2]`, (top, left).
+        (top, left), int32 `[R]` each.
     """
     places = []
-    for part, noise in zip(tf.split(logits, counts, axis=-1), tf.unstack(uniform, axis=-1), strict=True):
+    for part, noise in zip(tf.split(logits, counts, axis=-1), tf.split(uniform, 2, axis=-1), strict=True):
         below = tf.cumsum(tf.nn.softmax(part), axis=-1)[:, :-1]
-        places.append(tf.reduce_sum(tf.cast(noise[:, None] > below, tf.int32), axis=-1))
-    return tf.stack(places, axis=-1)
+        places.append(tf.reduce_sum(tf.cast(noise > below, tf.int32), axis=-1))
+    return tuple(places)
 
 
 def position_log_prob(logits, counts, position):

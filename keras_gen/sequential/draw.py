@@ -58,7 +58,7 @@ class DrawGenerator(CanvasGenerator):
                 added = windows.soft_write(patch, window, self.canvas_shape)
             else:
                 place, chosen = choose(self.write_window, h, self.places, uniform, "write")
-                added = windows.hard_write(patch, place[:, 0], place[:, 1], self.canvas_shape)
+                added = windows.hard_write(patch, *place, self.canvas_shape, inside=True)
         return {**state, "decoder": decoder, "canvas": state["canvas"] + added}, chosen
 
     def windows(self, noise):
@@ -79,16 +79,16 @@ class DrawGenerator(CanvasGenerator):
 
 
 def choose(layer, h, places, uniform, name):
-    """A hard window's place for each row of the state h, int32 `[R, 2]`, and a record of the choice.
+    """A hard window's place (top, left) for each row of the state h, int32 `[R]` each, and a record of the choice.
 
     Without a layer all places are equally likely, and there is nothing to learn.
     """
     if layer is None:
         place = windows.choose_position(tf.zeros((1, sum(places))), places, uniform)
-        return place, {f"{name}_place": place}
+        return place, {f"{name}_place": tf.stack(place, axis=-1)}
     logits = product(layer, h)
     place = windows.choose_position(logits, places, uniform)
-    return place, {f"{name}_logits": logits, f"{name}_place": place, f"{name}_state": h}
+    return place, {f"{name}_logits": logits, f"{name}_place": tf.stack(place, axis=-1), f"{name}_state": h}
 
 
 @keras.saving.register_keras_serializable("keras_gen")
@@ -233,7 +233,7 @@ class DRAW(SequentialMachine):
         size, chosen = self.read_size, {}
         if self.attention == "hard":
             place, chosen = choose(self.read_window, h, self.places, uniform, "read")
-            x, canvas = (windows.hard_read(each, place[:, 0], place[:, 1], size) for each in (x, canvas))
+            x, canvas = (windows.hard_read(each, *place, size, inside=True) for each in (x, canvas))
         both = [x, x - self.generator.mean_of(canvas)]
         if self.attention == "soft":
             window = windows.soft_window(product(self.read_window, h), self.data_shape, size)

@@ -63,8 +63,10 @@ def test_what_a_sharp_window_writes_it_reads_back():
     np.testing.assert_allclose(attention.soft_read(image, window, 3), patch, rtol=1e-5)
     assert np.count_nonzero(np.abs(image) > 1e-6) == 9
     position = tf.constant([2]), tf.constant([5])
-    image = attention.hard_write(tf.constant(patch), *position, (9, 9, 1))
-    np.testing.assert_array_equal(attention.hard_read(image, *position, 3), patch)
+    for inside in (False, True):
+        image = attention.hard_write(tf.constant(patch), *position, (9, 9, 1), inside=inside)
+        assert np.count_nonzero(image) == 9
+        np.testing.assert_array_equal(attention.hard_read(image, *position, 3, inside=inside), patch)
     image = attention.hard_write(tf.constant(patch), *position, (9, 11, 1), scale=2)
     np.testing.assert_array_equal(attention.hard_read(image, *position, 3, scale=2), patch)
 
@@ -148,7 +150,7 @@ def test_places_are_drawn_with_their_probabilities():
     rng = np.random.default_rng(0)
     counts, logits = (3, 4), tf.constant(rng.normal(size=(1, 7)).astype(np.float32))
     uniform = tf.constant(rng.uniform(size=(20_000, 2)).astype(np.float32))
-    drawn = attention.choose_position(tf.repeat(logits, 20_000, axis=0), counts, uniform).numpy()
+    drawn = tf.stack(attention.choose_position(tf.repeat(logits, 20_000, axis=0), counts, uniform), axis=-1).numpy()
     every = np.array([(i, j) for i in range(3) for j in range(4)], np.int32)
     probability = np.exp(attention.position_log_prob(tf.repeat(logits, 12, axis=0), counts, tf.constant(every)))
     assert probability.sum() == pytest.approx(1.0, rel=1e-5)
