@@ -29,9 +29,11 @@ SAMPLERS = {
     "sequential imputer": ("sequential_imputer", {}),
 }
 FORMATS = ("saved_model", "tflite", "onnx")
+SCHEMES = ("float16", "int8")
 SEEDS = 256
-#: Most that the noise of a seed may cost, times the same decoder with noise as an input; most bytes beside the weights.
-NOISE_LIMIT, OVERHEAD_LIMIT = 1.3, 64_000
+#: Most that the noise of a seed may cost, times the same decoder with noise as an input; most bytes beside the weights; most
+#: bytes of the int8 file, times the float32 one's.
+NOISE_LIMIT, OVERHEAD_LIMIT, INT8_LIMIT = 1.3, 64_000, 0.3
 _TITLES = {"saved_model": "TensorFlow", "tflite": "LiteRT", "onnx": "ONNX Runtime"}
 
 _COLD = """
@@ -88,6 +90,9 @@ def measure(recipe_name, overrides):
                 "cold_seconds": cold,
                 "peak_bytes": memory,
             }
+        for scheme in SCHEMES:
+            smaller = export_generator(model, Path(folder) / scheme, formats="tflite", quantize=scheme)
+            formats["tflite"][f"{scheme}_bytes"] = smaller.manifest["formats"]["tflite"]["bytes"]
     return {
         "weights_bytes": int(sum(variable.numpy().nbytes for variable in model.generator.variables)),
         "verified": report.ok,
@@ -246,19 +251,22 @@ def markdown(results):
         f"Measured {machine['date']} on {machine['cores']} cores of {machine['cpu']}, untrained networks of the recipes' sizes "
         f"for 28x28; {results['seeds']} seeds compared between runtimes. Noise: how many times as long as the decoder with "
         f"its noise as an input, at one image and at {results['seeds']} (limit {NOISE_LIMIT}). Limit of a file beside its "
-        f"weights: {OVERHEAD_LIMIT // 1000} kB.",
+        f"weights: {OVERHEAD_LIMIT // 1000} kB. Smaller: the float16 and the int8 file in bytes of the float32 one (limit of "
+        f"int8: {INT8_LIMIT:.0%}).",
         "",
-        "| sampler | weights kB | largest difference | runtime | file kB | beside weights kB | ms, one image | images a second "
-        "| noise | first image s | peak MB |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| sampler | weights kB | largest difference | runtime | file kB | beside weights kB | smaller | ms, one image "
+        "| images a second | noise | first image s | peak MB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, sampler in results["samplers"].items():
         for format, own in sampler["formats"].items():
             weights = sampler["weights_bytes"]
             noise = f"{own['noise_one']:.2f}, {own['noise_many']:.2f}"
+            shares = [own[f"{scheme}_bytes"] / own["bytes"] for scheme in SCHEMES if f"{scheme}_bytes" in own]
+            smaller = ", ".join(f"{share:.1%}" for share in shares)
             lines.append(
                 f"| {name} | {weights / 1000:.0f} | {sampler['largest_difference']:.1e} | {_TITLES[format]} | "
-                f"{own['bytes'] / 1000:.0f} | {(own['bytes'] - weights) / 1000:.0f} | {own['ms_one']:.2f} | "
+                f"{own['bytes'] / 1000:.0f} | {(own['bytes'] - weights) / 1000:.0f} | {smaller} | {own['ms_one']:.2f} | "
                 f"{own['images_a_second']:.0f} | {noise} | {own['cold_seconds']:.2f} | {own['peak_bytes'] / 2**20:.0f} |"
             )
     return "\n".join(lines) + "\n"

@@ -10,6 +10,9 @@ from keras_gen.conditionals import Fixed
 
 tfd = tfp.distributions
 
+# Box-Muller's normals are at most sqrt(-2 log 2^-25) = 5.9.
+_BEYOND = 6.0
+
 
 @keras.saving.register_keras_serializable("keras_gen")
 class UniformPrior(Fixed):
@@ -60,7 +63,9 @@ class NormalPrior(Fixed):
         return self._event(tfd.Normal(zeros, self.scale * tf.ones_like(zeros)))
 
     def draw(self, distribution, noise):
-        return self.scale * noise.normal(self.event_shape)
+        # No draw reaches the bound; it keeps a converter from melting the scale into the next layer's weights, as above.
+        normal = noise.normal(self.event_shape)
+        return normal if self.scale == 1.0 else tf.minimum(self.scale * normal, _BEYOND * self.scale)
 
     def get_config(self):
         return {**super().get_config(), "scale": self.scale}

@@ -179,7 +179,10 @@ class CanvasGenerator(keras.layers.Layer):
         uniforms = [None] * self.steps
         if self.uniforms:
             uniforms = tf.unstack(noise.uniform((self.steps, self.uniforms)), self.steps, axis=1)
-        state, draws, states = self.start(rows, context), [], []
+        # Dependent on the noise by nothing: of what begins as a constant, LiteRT's converter computes a part in advance for a
+        # batch of one, with weights that are not yet quantised.
+        nothing = 0.0 * normals[0][0, 0]
+        state, draws, states = tf.nest.map_structure(lambda each: each + nothing, self.start(rows, context)), [], []
         for normal, uniform in zip(normals, uniforms, strict=True):
             state, parameters = self.prior(state, context)
             z = normal if parameters is None else parameters[0] + tf.exp(parameters[1]) * normal
