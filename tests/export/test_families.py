@@ -79,7 +79,7 @@ def test_models_without_a_likelihood(name, tmp_path):
     assert report.ok, report.table()
     for format in export.FORMATS:
         generator = artifact.load(format)
-        for batch in (1, 2, 5):
+        for batch in (1, 2, 5, 64):
             rows = np.random.default_rng(batch).integers(-(2**31), 2**31, (batch, 2)).astype(np.int32)
             label = [np.arange(batch, dtype=np.int32) % model.num_classes] if model.num_classes else []
             drawn = generator.generate(rows, *label)["sample"]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -93,8 +94,10 @@ def test_a_hard_drawing_from_training_to_its_film(capsys, tmp_path):
     assert run(capsys, "train", "draw_hard", *small, "--out", folder)[0] == 0
     status, text, _ = run(capsys, "evaluate", folder, "--num-samples", 4, "--num-images", 50, "--json")
     assert status == 0 and json.loads(text.splitlines()[-1])["figures"]["log_likelihood"]["mean"] < 0
-    status, text, _ = run(capsys, "export", folder, "--formats", "onnx", "--out", artifact, "--web", "--json")
+    options = ["--formats", "onnx", "--model-version", 3, "--web", "--json"]
+    status, text, _ = run(capsys, "export", folder, "--out", artifact, *options)
     assert status == 0 and json.loads(text.splitlines()[-1])["page"] == f"{artifact}/web/index.html"
+    assert onnx.load(artifact / "generator.onnx").model_version == 3
     assert (artifact / "web" / "sequence.onnx").read_bytes() == (artifact / "sequence.onnx").read_bytes()
     assert run(capsys, "verify", artifact, "--num-seeds", 8)[0] == 0
 
