@@ -73,8 +73,10 @@ def write(model, signature, path, with_single=False, methods=None):
         except Exception as error:  # Whatever the model's own code raises when it is traced with a free batch.
             raise ConversionError(f"the sampler cannot be traced as a tf.function: {error}") from error
         try:
-            tf.saved_model.save(module, str(path), signatures=functions)
-            _identify(Path(path) / "fingerprint.pb")
+            options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)  # a sampler is not differentiated
+            tf.saved_model.save(module, str(path), signatures=functions, options=options)
+            _compact(Path(path) / "saved_model.pb")
+            _identify(Path(path))
         except (OSError, tf.errors.OpError) as error:  # TensorFlow calls a refused write "out of range", "unknown", ...
             raise ArtifactWriteError(f"SavedModel could not be written to {path}: {first_line(error)}") from error
         except AssertionError as error:  # "Tried to export a function which references an 'untracked' resource".
@@ -84,14 +86,56 @@ def write(model, signature, path, with_single=False, methods=None):
             ) from error
 
 
-def _identify(file):
+def _compact(file):
+    """Takes from the graphs what no loader needs: shapes that it infers anew, and the long names of nodes within functions."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    for graph in (meta.graph_def for meta in saved.meta_graphs):
+        for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
+            for node in nodes:
+                node.attr.pop("_output_shapes", None)
+        for function in graph.library.function:
+            _shorten(function)
+    file.write_bytes(saved.SerializeToString(deterministic=True))
+
+
+def _shorten(function):
+    """Numbers the nodes of a `FunctionDef`; what it takes and gives keeps its names."""
+    short = {node.name: f"n{index}" for index, node in enumerate(function.node_def)}
+    if taken := {argument.name for argument in function.signature.input_arg} & set(short.values()):
+        raise ConversionError(f"inputs may not be named as nodes are: {', '.join(sorted(taken))}")
+
+    def renamed(reference):
+        """Of "node:output:0", "^node", "node" and of an argument's name."""
+        mark = "^" if reference.startswith("^") else ""
+        name, *rest = reference.removeprefix("^").split(":")
+        return mark + ":".join([short.get(name, name), *rest])
+
+    for node in function.node_def:
+        node.name = short[node.name]
+        node.input[:] = map(renamed, node.input)
+        if "_class" in node.attr:  # which other nodes it is to stand beside
+            places = node.attr["_class"].list.s
+            places[:] = [b"loc:@" + renamed(place.removeprefix(b"loc:@").decode()).encode() for place in places]
+    for name, reference in list(function.ret.items()):
+        function.ret[name] = renamed(reference)
+    done = [renamed(function.control_ret[name]) for name in function.signature.control_output]
+    function.control_ret.clear()
+    function.control_ret.update({name: name for name in done})
+    function.signature.control_output[:] = done
+
+
+def _identify(folder):
     """Replaces the random identity that TensorFlow gives to every SavedModel by one that follows from its contents."""
     from tensorflow.core.protobuf import fingerprint_pb2
 
+    file = folder / "fingerprint.pb"
     fingerprint = fingerprint_pb2.FingerprintDef.FromString(file.read_bytes())
-    fingerprint.ClearField("uuid")
-    digest = hashlib.sha256(fingerprint.SerializeToString(deterministic=True)).hexdigest()
-    fingerprint.uuid = str(int(digest[:32], 16))
+    for field in ("uuid", "saved_model_checksum"):  # the latter of the bytes before they were made fewer
+        fingerprint.ClearField(field)
+    contents = (folder / "saved_model.pb").read_bytes() + fingerprint.SerializeToString(deterministic=True)
+    fingerprint.uuid = str(int(hashlib.sha256(contents).hexdigest()[:32], 16))
     file.write_bytes(fingerprint.SerializeToString(deterministic=True))
 
 

@@ -59,11 +59,12 @@ def threefry_2x32(key, counter):
     """
     xor, word = tf.bitwise.bitwise_xor, tf.int32 if _signed.get() else tf.uint32
     joined = tf.add if _signed.get() else xor
+    left = {bits: tf.constant(1 << bits, word) for group in _ROTATIONS for bits in group}
+    right = {bits: _word(32 - bits) for bits in left}
 
     def rotated_left(x, bits):
         # The left shift is a wrapping product: LiteRT has no builtin shift to the left, and one to the right of uint32 alone.
-        right = tf.bitwise.right_shift(tf.cast(x, tf.uint32), _word(32 - bits))
-        return joined(x * tf.constant(1 << bits, word), tf.cast(right, word))
+        return joined(x * left[bits], tf.cast(tf.bitwise.right_shift(tf.cast(x, tf.uint32), right[bits]), word))
 
     key, counter = ([tf.cast(each, word) for each in pair] for pair in (key, counter))
     schedule = (key[0], key[1], xor(xor(key[0], key[1]), tf.constant(_KEY_PARITY, word)))
@@ -185,8 +186,21 @@ class CounterNoise(Noise):
     def _bits(self, stream, size):
         pairs = (size + 1) // 2
         index = tf.constant(np.arange(pairs, dtype=np.uint32)[None])
-        words = threefry_2x32(self._key, (index, _word(stream)))
-        return tf.reshape(tf.stack(words, axis=-1), (-1, 2 * pairs))[:, :size]
+        words = (_blocks_inline if _signed.get() else _blocks)(*self._key, index, _word(stream))
+        return tf.reshape(words, (-1, 2 * pairs))[:, :size]
+
+
+def _blocks_inline(key, other_key, index, stream):
+    """Both words of each block, uint32 `[B, pairs, 2]`."""
+    return tf.stack(threefry_2x32((key, other_key), (index, stream)), axis=-1)
+
+
+# A function of its own, so that a SavedModel has the cipher once and not once for each stream.
+_blocks = tf.function(
+    _blocks_inline,
+    input_signature=[tf.TensorSpec(shape, tf.uint32) for shape in ((None, 1), (None, 1), (1, None), ())],
+    autograph=False,
+)
 
 
 def fold_in(seed, number):
