@@ -22,7 +22,7 @@ def test_a_draw_is_replaced_by_the_geometric_mean_of_the_others():
 def test_fixed_draws_pass_no_gradient():
     model = kg.VAE((4, 4, 1), latent_dim=2, hidden_units=(4,), seed=0)
     weights = model.recognition[0].trainable_variables
-    for draws, passes in (("pathwise", True), ("fixed", False)):
+    for draws, passes in (("pathwise", True), ("fixed", False), ("choices", False)):
         with tf.GradientTape() as tape:
             value = tf.reduce_sum(model.trace(X, 2, [1, 2], draws=draws).groups[0].value)
         gradients = tape.gradient(value, weights)
