@@ -149,17 +149,25 @@ def imports(repeats):
 
 
 def curves(only=None, say=print):
-    """Our step time against each setting of the cases' `scaling`: a list of {case, setting, values, ms}."""
+    """Our step time against each setting of the cases' `scaling`: a list of {case, setting, values, ms}.
+
+    The values take turns, as contenders do: a machine that is slower for a while is so for all of them.
+    """
     drawn = []
     for case in cases().values():
         for setting, values in case.scaling.items() if not only or case.name in only else ():
-            ms, steps = [], min(100, case.steps)
-            for value in values:
-                with tempfile.TemporaryDirectory() as folder, opened(Process()) as process:
+            steps, seconds = min(100, case.steps), [[] for _ in values]
+            with tempfile.TemporaryDirectory() as folder, Processes() as processes:
+                for place, value in enumerate(values):
+                    processes[place] = process = Process()
                     process.ask("load", contender=case.contenders["keras_gen"])
-                    path = os.path.join(folder, "none")
-                    process.ask("build", settings={**case.settings, setting: value}, steps=steps, reference=path)
-                    ms.append(1e3 * statistics.median(process.ask("train", epochs=3)["seconds"]) / steps)
+                    reference = os.path.join(folder, "none")
+                    process.ask("build", settings={**case.settings, setting: value}, steps=steps, reference=reference)
+                    process.ask("first")
+                for _ in range(5):
+                    for place, process in processes.items():
+                        seconds[place] += process.ask("train", epochs=1)["seconds"]
+            ms = [1e3 * statistics.median(own) / steps for own in seconds]
             drawn.append({"case": case.name, "setting": setting, "values": values, "ms": ms})
             say(f"{case.name}, {setting} = {values}: {ms} ms")
     return drawn

@@ -87,14 +87,15 @@ def write(model, signature, path, with_single=False, methods=None):
 
 
 def _compact(file):
-    """Takes from the graphs what no loader needs: shapes that it infers anew, and the long names of nodes within functions."""
+    """Takes from the graphs what no loader needs: shapes that it infers anew, names of gradients, long names in functions."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
     for graph in (meta.graph_def for meta in saved.meta_graphs):
         for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
             for node in nodes:
-                node.attr.pop("_output_shapes", None)
+                for name in ("_output_shapes", "_gradient_op_type"):
+                    node.attr.pop(name, None)
         for function in graph.library.function:
             _shorten(function)
     file.write_bytes(saved.SerializeToString(deterministic=True))
