@@ -52,7 +52,7 @@ def write(model, signature, path, with_single=False, methods=None):
         model: has `generate(seed)` and `generator.variables`; only those variables are written.
         signature: the declared `Signature`.
         path: folder to write.
-        with_single: also writes the signature `single` with batch 1.
+        with_single: for a converter: also writes the signature `single` with batch 1, and leaves all in that loaders do not need.
         methods: name to `Method`.
 
     Raises:
@@ -75,7 +75,8 @@ def write(model, signature, path, with_single=False, methods=None):
         try:
             options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)  # a sampler is not differentiated
             tf.saved_model.save(module, str(path), signatures=functions, options=options)
-            _compact(Path(path) / "saved_model.pb")
+            if not with_single:  # LiteRT's converter orders by name; in the model's own order graphs share more.
+                _compact(Path(path) / "saved_model.pb")
             _identify(Path(path))
         except (OSError, tf.errors.OpError) as error:  # TensorFlow calls a refused write "out of range", "unknown", ...
             raise ArtifactWriteError(f"SavedModel could not be written to {path}: {first_line(error)}") from error

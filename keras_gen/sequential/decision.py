@@ -43,6 +43,8 @@ class PolicyGenerator(CanvasGenerator):
         looks: whether the policy sees the canvas and the known pixels (closed loop), or its own memory alone (open loop).
     """
 
+    has_policy = True
+
     def __init__(self, data_shape, steps, units, latent_dim, network, canvas, looks, likelihood, levels, **kwargs):
         super().__init__(data_shape, steps, latent_dim, likelihood, levels, **kwargs)
         dtype = self.dtype_policy

@@ -127,6 +127,8 @@ class CanvasGenerator(keras.layers.Layer):
 
     #: Uniforms that a step draws.
     uniforms = 0
+    #: Whether its prior looks at the state, the first one too, before anything is drawn.
+    has_policy = False
     #: Names of the last factors that it may have.
     likelihoods = LIKELIHOODS
 
@@ -179,10 +181,12 @@ class CanvasGenerator(keras.layers.Layer):
         uniforms = [None] * self.steps
         if self.uniforms:
             uniforms = tf.unstack(noise.uniform((self.steps, self.uniforms)), self.steps, axis=1)
-        # Dependent on the noise by nothing: of what begins as a constant, LiteRT's converter computes a part in advance for a
-        # batch of one, with weights that are not yet quantised.
-        nothing = 0.0 * normals[0][0, 0]
-        state, draws, states = tf.nest.map_structure(lambda each: each + nothing, self.start(rows, context)), [], []
+        state, draws, states = self.start(rows, context), [], []
+        if self.has_policy:
+            # Dependent on the noise by nothing: of what begins as a constant, LiteRT's converter computes a part in advance for
+            # a batch of one, with weights that are not yet quantised.
+            nothing = 0.0 * normals[0][0, 0]
+            state = tf.nest.map_structure(lambda each: each + nothing, state)
         for normal, uniform in zip(normals, uniforms, strict=True):
             state, parameters = self.prior(state, context)
             z = normal if parameters is None else parameters[0] + tf.exp(parameters[1]) * normal
