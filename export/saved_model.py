@@ -52,7 +52,7 @@ def write(model, signature, path, with_single=False, methods=None):
         model: has `generate(seed)` and `generator.variables`; only those variables are written.
         signature: the declared `Signature`.
         path: folder to write.
-        with_single: for a converter: also writes the signature `single` with batch 1, and leaves all in that loaders do not need.
+        with_single: for a converter: writes the signature `single` with batch 1, too, and leaves in what loaders do not need.
         methods: name to `Method`.
 
     Raises:
