@@ -78,7 +78,7 @@ class Killed(BaseException):
 
 def test_a_stopped_game_resumes_exactly(tmp_path, monkeypatch):
     # Alternate turns over an odd number of batches: whose turn is next is a part of what is saved.
-    settings = ["aae_semi_supervised", tmp_path / "run", "turns=alternate", "labelled=50"]
+    settings = ["aae_semi_supervised", tmp_path / "run", "turns=alternate", "labelled=50", "average=0.9"]
     play(*settings[:1], tmp_path / "reference", *settings[2:], epochs=2)
     save = RunFolder.save_checkpoint
 
