@@ -64,6 +64,9 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
     else:
         result = evaluate_samples(model, data, raw, split, settings, seed)
     result["training"] = folder.time()
+    curve = {row["epoch"]: row["frechet_distance"] for row in folder.rows() if "frechet_distance" in row}
+    if curve:
+        result["training"]["frechet_distance"] = {"epochs": list(curve), "values": list(curve.values())}
     result["protocol"] = {
         **result["protocol"],
         "data": data.name,

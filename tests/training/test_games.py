@@ -2,15 +2,19 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import keras_gen as kg
+from keras_gen import evaluation
 from keras_gen.callbacks import GameWarning
 from tests.training.helpers import assert_same_run, rows
 from training import data
 from training.evaluate import evaluate
+from training.evaluate_samples import FrechetCurve, draw, shipped_features
 from training.folder import RunFolder
 from training.run import train
 
@@ -109,10 +113,27 @@ def test_an_adversarial_autoencoder_on_digits(tmp_path):
     play("aae", tmp_path / "run")
 
 
+def test_the_frechet_distance_is_followed_in_training():
+    features, images = shipped_features("digits"), data.to_float(data.load("digits").train[:300])
+    model = kg.DCGAN((8, 8, 1), filters=(4, 8), latent_dim=4, seed=0)
+    model.compile(objective=kg.Game(average=0.9))
+    seen = {}
+    record = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.update({epoch + 1: dict(logs)}))
+    model.fit(images, batch_size=100, epochs=4, verbose=0, callbacks=[FrechetCurve(features, images, 3), record])
+    assert [epoch for epoch, logs in seen.items() if "frechet_distance" in logs] == [1, 3, 4]
+    with model.averaged():
+        wanted = evaluation.frechet_distance(features, draw(model, 10_000, 0)[0]["sample"], images).value
+    assert seen[4]["frechet_distance"] == pytest.approx(wanted)
+
+
 def test_evaluation_states_its_protocol(tmp_path):
     play("dcgan", tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    (row,) = folder.rows()
+    folder.metrics.write_text(json.dumps({**row, "frechet_distance": 7.0}))
     result = evaluate(tmp_path / "run", progress=False)
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text()) == result
+    assert result["training"]["frechet_distance"] == {"epochs": [1], "values": [7.0]}
     assert set(result["figures"]) == {
         "Parzen log-likelihood (nats)", "Frechet distance", "precision", "recall", "sharpness", "1-nearest-neighbour error"
     }  # fmt: skip
