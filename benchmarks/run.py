@@ -4,6 +4,7 @@ import os
 import statistics
 import sys
 import tempfile
+import time
 
 from benchmarks.machine import now
 from benchmarks.processes import THREADS, Failure, Process
@@ -30,6 +31,11 @@ def run(full=False, only=None, say=print):
         only: names of cases; None for all.
         say: takes a line of progress.
     """
+    started, tell = time.monotonic(), say
+
+    def say(line):
+        tell(f"{time.monotonic() - started:5.0f} s  {line}")
+
     results = {"mode": "full" if full else "quick", "threads": THREADS}
     with opened(Process()) as process:
         results["machine"] = process.ask("call", function="benchmarks.machine:description")
@@ -40,9 +46,12 @@ def run(full=False, only=None, say=print):
             results["cases"][name] = measure(case, full, say)
             results["measured"][name] = {"date": now(), "peaks": results["machine"]["peaks"]}
     results["imports"] = imports(5 if full else 2)
+    say("imports")
     if full:
         results["curves"] = curves(only, say)
         results["precision"] = precision(only, say)
+    if not only:
+        results["minutes"] = (time.monotonic() - started) / 60
     return results
 
 
@@ -52,6 +61,7 @@ def renewed(results, old):
     if old["mode"] != results["mode"]:
         raise ValueError(f"the results there are of {old['mode']} mode, these of {results['mode']}: choose another --output")
     old = {**old, "measured": measured(old)}
+    old.pop("minutes", None)
     merged = {**old, **results}
     for name in ("cases", "measured", "precision"):
         if name in old:
@@ -82,7 +92,7 @@ def measure(case, full=False, say=print):
                     figures[name]["bound"] = process.ask("time_to_bound", target=case.target, most_epochs=20)
             figures[name]["memory"] = process.ask("peak_memory")["bytes"]
             say(f"{case.name} {name}: {figures[name]['median']:.3f} ms a step")
-        figures.add_counts(case)
+        figures["counts"] = processes["keras_gen"].ask("counts", settings=case.settings)
     return dict(figures)
 
 
@@ -149,27 +159,31 @@ def imports(repeats):
 
 
 def curves(only=None, say=print):
-    """Our step time against each setting of the cases' `scaling`: a list of {case, setting, values, ms}.
+    """Our step time, and the peak memory of its process, against each setting of the cases' `scaling`: a list of
+    {case, setting, values, ms, bytes}.
 
     The values take turns, as contenders do: a machine that is slower for a while is so for all of them.
     """
     drawn = []
     for case in cases().values():
         for setting, values in case.scaling.items() if not only or case.name in only else ():
-            steps, seconds = min(100, case.steps), [[] for _ in values]
+            steps, seconds = min(50, case.steps), [[] for _ in values]
             with tempfile.TemporaryDirectory() as folder, Processes() as processes:
-                for place, value in enumerate(values):
-                    processes[place] = process = Process()
-                    process.ask("load", contender=case.contenders["keras_gen"])
-                    reference = os.path.join(folder, "none")
-                    process.ask("build", settings={**case.settings, setting: value}, steps=steps, reference=reference)
+                for place in range(len(values)):
+                    processes[place] = Process()
+                    processes[place].send("load", contender=case.contenders["keras_gen"])
+                for place, process in processes.items():
+                    process.receive()
+                    settings = {**case.settings, setting: values[place]}
+                    process.ask("build", settings=settings, steps=steps, reference=os.path.join(folder, "none"))
                     process.ask("first")
-                for _ in range(5):
+                for _ in range(3):
                     for place, process in processes.items():
                         seconds[place] += process.ask("train", epochs=1)["seconds"]
+                memory = [process.ask("peak_memory")["bytes"] for process in processes.values()]
             ms = [1e3 * statistics.median(own) / steps for own in seconds]
-            drawn.append({"case": case.name, "setting": setting, "values": values, "ms": ms})
-            say(f"{case.name}, {setting} = {values}: {ms} ms")
+            drawn.append({"case": case.name, "setting": setting, "values": values, "ms": ms, "bytes": memory})
+            say(f"{case.name}, {setting} = {values}: {ms} ms, {memory} bytes")
     return drawn
 
 
@@ -178,15 +192,16 @@ def precision(only=None, say=print):
     found = {}
     for case in cases().values():
         if case.precision_epochs and (not only or case.name in only):
-            found[case.name] = {policy: [] for policy in PRECISIONS}
-            for seed in range(3):
+            found[case.name] = own = {policy: [] for policy in PRECISIONS}
+            with Processes() as processes:
                 for policy in PRECISIONS:
-                    with opened(Process()) as process:
-                        process.ask("load", contender=case.contenders["keras_gen"])
+                    processes[policy] = Process()
+                    processes[policy].ask("load", contender=case.contenders["keras_gen"])
+                for seed in range(3):
+                    for policy, process in processes.items():
                         arguments = {"policy": policy, "seed": seed, "epochs": case.precision_epochs}
-                        own = process.ask("precision", settings=case.settings, **arguments)
-                    found[case.name][policy].append(own)
-            say(f"{case.name}: {found[case.name]}")
+                        own[policy].append(process.ask("precision", settings=case.settings, **arguments))
+            say(f"{case.name}: {own}")
     return found
 
 
@@ -198,12 +213,6 @@ def spread(values):
 class _Figures(dict):
     def watch(self, name, processes):
         return _Watch(self, name, processes)
-
-    def add_counts(self, case):
-        """FLOPs and bytes of our step."""
-        with opened(Process()) as process:
-            process.ask("load", contender=case.contenders["keras_gen"])
-            self["counts"] = process.ask("counts", settings=case.settings)
 
 
 class _Watch:

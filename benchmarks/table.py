@@ -9,20 +9,13 @@ IMPORT_LIMIT = 0.2
 LINEAR = ("batch", "samples", "steps")
 
 
-def markdown(results):
-    """Tables from the JSON values of a run: ratios against what must be reached, then every contender's figures."""
-    machine = results["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
-    dates = sorted(own["date"] for own in measured(results).values()) or [machine["date"]]
+def markdown(results, elsewhere=()):
+    """Tables from the JSON values of a run: ratios against what must be reached, then every contender's figures.
+
+    `elsewhere`: results of other machines, whose ratios come last.
+    """
     lines = [
-        f"Measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))} on {machine['cores']} cores of {machine['cpu']} "
-        f"({results['threads']} threads, load {machine['load']:.1f} at the start; {results['mode']} mode): ratios of medians, "
-        "the contenders of a case in turn in one run. "
-        f"Measured peaks: {_peaks(results)}. {versions}.",
-        "",
-        "| our step over | ratio | must | aim | |",
-        "| --- | --- | --- | --- | --- |",
-        *ratio_rows(results),
+        *ratio_table(results),
         "",
         "| | contender | ms a step (least to most) | s to the bound | first step s | peak MB |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -42,11 +35,30 @@ def markdown(results):
     if "curves" in results:
         lines += [
             "",
-            "| our step where its work is linear | ms | at the most off the line through the ends by |",
-            "| --- | --- | --- |",
+            "| our step where its work is linear | ms | peak MB | at the most off the line through the ends by: ms, MB |",
+            "| --- | --- | --- | --- |",
             *curve_rows(results),
         ]
+    for other in elsewhere:
+        lines += ["", *ratio_table(other)]
     return "\n".join(lines) + "\n"
+
+
+def ratio_table(results):
+    """What was measured when and on what, and the ratios: lines."""
+    machine = results["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
+    dates = sorted(own["date"] for own in measured(results).values()) or [machine["date"]]
+    return [
+        f"Measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))}{_minutes(results)} on {machine['cores']} cores of "
+        f"{machine['cpu']} ({results['threads']} threads, load {machine['load']:.1f} at the start; {results['mode']} mode): "
+        "ratios of medians, the contenders of a case in turn in one run. "
+        f"Measured peaks: {_peaks(results)}. {versions}.",
+        "",
+        "| our step over | ratio | must | aim | |",
+        "| --- | --- | --- | --- | --- |",
+        *ratio_rows(results),
+    ]
 
 
 def ratios(results):
@@ -133,9 +145,21 @@ def precision_rows(results):
 def curve_rows(results):
     for curve in results["curves"]:
         if curve["setting"] in LINEAR:
-            values, ms = curve["values"], curve["ms"]
-            slope = (ms[-1] - ms[0]) / (values[-1] - values[0])
-            line = [ms[0] + slope * (value - values[0]) for value in values]
-            off = max(abs(each / straight - 1) for each, straight in zip(ms, line, strict=True))
+            values, ms, megabytes = curve["values"], curve["ms"], [own / 2**20 for own in curve.get("bytes", ())]
             what = f"{cases()[curve['case']].title}, {curve['setting']} = {', '.join(map(str, values))}"
-            yield f"| {what} | {', '.join(f'{each:.2f}' for each in ms)} | {off:.0%} |"
+            off = [_off_line(values, measures) for measures in (ms, megabytes) if measures]
+            yield (
+                f"| {what} | {', '.join(f'{each:.2f}' for each in ms)} | {', '.join(f'{each:.0f}' for each in megabytes)} | "
+                f"{', '.join(f'{each:.0%}' for each in off)} |"
+            )
+
+
+def _off_line(values, measures):
+    """The largest relative distance of `measures` from the line through the first and the last."""
+    slope = (measures[-1] - measures[0]) / (values[-1] - values[0])
+    line = [measures[0] + slope * (value - values[0]) for value in values]
+    return max(abs(each / straight - 1) for each, straight in zip(measures, line, strict=True))
+
+
+def _minutes(results):
+    return f", in one run of {results['minutes']:.0f} minutes," if "minutes" in results else ""

@@ -88,18 +88,31 @@ def write(model, signature, path, with_single=False, methods=None):
 
 
 def _compact(file):
-    """Takes from the graphs what no loader needs: shapes that it infers anew, names of gradients, long names in functions."""
+    """Takes from the graphs what no loader needs: the function that would save the weights again, the definitions of standard
+    operators, shapes that are inferred anew, names of gradients, what calls of functions say of the machine that traced them,
+    long names in functions."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
-    for graph in (meta.graph_def for meta in saved.meta_graphs):
+    for meta in saved.meta_graphs:
+        graph = meta.graph_def
+        meta.meta_info_def.ClearField("stripped_op_list")
+        _drop_call(graph, meta.saver_def.save_tensor_name.partition(":")[0])
         for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
             for node in nodes:
-                for name in ("_output_shapes", "_gradient_op_type"):
+                for name in ("_output_shapes", "_gradient_op_type", "_collective_manager_ids", "config_proto"):
                     node.attr.pop(name, None)
         for function in graph.library.function:
             _shorten(function)
     file.write_bytes(saved.SerializeToString(deterministic=True))
+
+
+def _drop_call(graph, name):
+    """Takes the node `name`, the one call of a function, out of a `GraphDef`, with that function."""
+    (call,) = (node for node in graph.node if node.name == name)
+    (function,) = (each for each in graph.library.function if each.signature.name == call.attr["f"].func.name)
+    graph.node.remove(call)
+    graph.library.function.remove(function)
 
 
 def _shorten(function):

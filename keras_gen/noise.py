@@ -185,20 +185,23 @@ class CounterNoise(Noise):
 
     def _bits(self, stream, size):
         pairs = (size + 1) // 2
-        index = tf.constant(np.arange(pairs, dtype=np.uint32)[None])
-        words = (_blocks_inline if _signed.get() else _blocks)(*self._key, index, _word(stream))
+        if _signed.get():
+            words = _blocks(*self._key, tf.constant(np.arange(pairs, dtype=np.uint32)[None]), _word(stream))
+        else:
+            words = _counted_blocks(*self._key, tf.constant(pairs), _word(stream))
         return tf.reshape(words, (-1, 2 * pairs))[:, :size]
 
 
-def _blocks_inline(key, other_key, index, stream):
+def _blocks(key, other_key, index, stream):
     """Both words of each block, uint32 `[B, pairs, 2]`."""
     return tf.stack(threefry_2x32((key, other_key), (index, stream)), axis=-1)
 
 
-# A function of its own, so that a SavedModel has the cipher once and not once for each stream.
-_blocks = tf.function(
-    _blocks_inline,
-    input_signature=[tf.TensorSpec(shape, tf.uint32) for shape in ((None, 1), (None, 1), (1, None), ())],
+# A function of its own, so that a SavedModel has the cipher once and not once for each stream, and no table of counters.
+_COUNTED = (((None, 1), tf.uint32), ((None, 1), tf.uint32), ((), tf.int32), ((), tf.uint32))
+_counted_blocks = tf.function(
+    lambda key, other_key, pairs, stream: _blocks(key, other_key, tf.cast(tf.range(pairs), tf.uint32)[None], stream),
+    input_signature=[tf.TensorSpec(shape, dtype) for shape, dtype in _COUNTED],
     autograph=False,
 )
 

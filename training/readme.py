@@ -18,7 +18,10 @@ def tables(root=ROOT):
         "classifiers": _classifiers(root / "benchmarks" / "runs"),
         "imputers": _imputers(root / "benchmarks" / "runs"),
         "artifacts": _artifacts(root / "saved_models"),
-        "benchmark": table.markdown(_json(root / "benchmarks" / "results.json")),
+        "benchmark": table.markdown(
+            _json(root / "benchmarks" / "results.json"),
+            elsewhere=[_json(path) for path in sorted((root / "benchmarks").glob("results_*.json"))],
+        ),
         "samplers": samplers.markdown(_json(root / "benchmarks" / "samplers.json")),
         "orderings": orderings.markdown(_json(root / "benchmarks" / "orderings.json")),
         "experiments": _experiments(root / "benchmarks"),
@@ -89,6 +92,10 @@ def _samples(folder):
             real = of_images.get(name.removeprefix("means: "))
             if real or "negative_log_likelihood" not in run["figures"]:  # what else a likelihood gives is in another table
                 yield name, f"**{_number(figure)}**", _number(real) if real else ""
+        curve = run["training"].get("frechet_distance")
+        if curve:
+            epochs, values = (", ".join(f"{each:.4g}" for each in curve[axis]) for axis in ("epochs", "values"))
+            yield f"Frechet distance in training, after epochs {epochs}", values, ""
 
     return _table(folder, lambda run: "training images" in run["baselines"], ("figure", "samples", "training images"), cells)
 

@@ -39,7 +39,7 @@ def write_report(folder):
             f'<img alt="samples" src="data:image/png;base64,{encoded}">'
         )
     if rows and "critic_won" in rows[-1]:
-        parts.append(_findings(rows))
+        parts.append(findings(rows))
     if rows:
         parts.append(_curves(rows))
     facts = {
@@ -60,24 +60,33 @@ def write_report(folder):
     write_atomically(folder.report, page.encode())
 
 
-def _findings(rows):
-    from keras_gen.adversarial.flight_recorder import FINDINGS  # a run of this kind has imported TensorFlow already
+def findings(rows):
+    """HTML: what the flight recorder found for so many epochs in a row that it said so.
 
-    found = {name: [row["epoch"] for row in rows if row.get(name)] for name in FINDINGS}
-    lines = [f"Epochs {_ranges(epochs)}: {FINDINGS[name]}." for name, epochs in found.items() if epochs]
+    Args:
+        rows: of metrics.jsonl.
+    """
+    from keras_gen.adversarial.flight_recorder import FINDINGS, PATIENCE  # a run of this kind has imported TensorFlow already
+
+    lines = []
+    for name, meaning in FINDINGS.items():
+        stretches = _stretches([row["epoch"] for row in rows if row.get(name)])
+        epochs = ", ".join(f"{first} to {last}" for first, last in stretches if last - first + 1 >= PATIENCE)
+        if epochs:
+            lines.append(f"Epochs {epochs}: {meaning}.")
     items = "".join(f"<li>{html.escape(line)}</li>" for line in lines or ["nothing: no side has won, and draws differ."])
     return f"<h2>What the flight recorder found</h2><ul>{items}</ul>"
 
 
-def _ranges(numbers):
-    """"1 to 3, 7" of [1, 2, 3, 7]."""
-    runs = []
+def _stretches(numbers):
+    """[1, 3], [7, 7] of [1, 2, 3, 7]."""
+    found = []
     for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
         else:
-            runs.append([number, number])
-    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in runs)
+            found.append([number, number])
+    return found
 
 
 def _table(facts):

@@ -25,6 +25,8 @@ FINDINGS = {
         "another seed, or use gradient_penalty"
     ),
 }
+#: Epochs in a row that must find the same before it is said: a game that has just begun, or one unlucky epoch, is no verdict.
+PATIENCE = 3
 # The recorder's noise has a key of its own: the model's stays as it is.
 _KEY = (1, 0)
 _JUDGE, _SLOPES = 0, 1
@@ -66,7 +68,7 @@ class FlightRecorder(keras.callbacks.Callback):
         ValueError: at the beginning of `fit`, a model that plays no game, or images that it does not take.
     """
 
-    def __init__(self, images, labels=None, log_dir=None, patience=3, rewinds=3):
+    def __init__(self, images, labels=None, log_dir=None, patience=PATIENCE, rewinds=3):
         super().__init__()
         for name, value, least in (("patience", patience, 1), ("rewinds", rewinds, 0)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:

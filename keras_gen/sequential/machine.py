@@ -174,7 +174,8 @@ class CanvasGenerator(keras.layers.Layer):
         """Draws every step, the loop written out: a chain of plain operators, as every runtime has them.
 
         Returns:
-            A pair for each step of (prior, z), and for each step the state after it, with what was chosen in it.
+            A pair for each step of (parameters of the prior, z), and for each step the state after it, with what was chosen in
+            it.
         """
         (rows,) = noise.batch_shape
         normals = tf.unstack(noise.normal((self.steps, self.latent_dim)), self.steps, axis=1)
@@ -187,13 +188,24 @@ class CanvasGenerator(keras.layers.Layer):
             # a batch of one, with weights that are not yet quantised.
             nothing = 0.0 * normals[0][0, 0]
             state = tf.nest.map_structure(lambda each: each + nothing, state)
+        step = self._step if tf.executing_eagerly() else self._step_as_function
         for normal, uniform in zip(normals, uniforms, strict=True):
-            state, parameters = self.prior(state, context)
-            z = normal if parameters is None else parameters[0] + tf.exp(parameters[1]) * normal
-            draws.append((self.prior_distribution(parameters), z))
-            state, chosen = self.advance(state, z, uniform, context)
+            state, chosen, parameters, z = step(state, normal, uniform, context)
+            draws.append((parameters, z))
             states.append({**state, **chosen})
         return draws, states
+
+    def _step(self, state, normal, uniform, context):
+        """The state after a step and what was chosen in it, the parameters of its prior and z."""
+        state, parameters = self.prior(state, context)
+        z = normal if parameters is None else parameters[0] + tf.exp(parameters[1]) * normal
+        state, chosen = self.advance(state, z, uniform, context)
+        return state, chosen, parameters, z
+
+    @functools.cached_property
+    def _step_as_function(self):
+        """A function of its own, so that a SavedModel has the step once, and not T times in each signature."""
+        return tf.function(self._step, autograph=False)
 
     def prior_distribution(self, parameters):
         """p(z_t) with the parameters that `prior` gave."""
@@ -204,18 +216,22 @@ class CanvasGenerator(keras.layers.Layer):
     def call(self, noise, context=None):
         """Returns the pairs (distribution, draw) of every step and last of the image, `[B, *event]`."""
         draws, states = self.unroll(noise, context)
-        likelihood = self.likelihood(states[-1]["canvas"])
-        return [*draws, (likelihood, self.conditionals[-1].draw(likelihood, noise))]
+        return [*((self.prior_distribution(parameters), z) for parameters, z in draws), self._image(states, noise)]
 
     def generate(self, noise, context=None):
         """Dreams images: `{"sample": [B, H, W, C], "mean": same}`, both clipped to the visible range [0, 1]."""
-        likelihood, sample = self.call(noise, context)[-1]
+        likelihood, sample = self._image(self.unroll(noise, context)[1], noise)
         return {"sample": tf.clip_by_value(sample, 0.0, 1.0), "mean": tf.clip_by_value(likelihood.mean(), 0.0, 1.0)}
+
+    def _image(self, states, noise):
+        likelihood = self.likelihood(states[-1]["canvas"])
+        return likelihood, self.conditionals[-1].draw(likelihood, noise)
 
     def sequence(self, noise, context=None):
         """The image that the canvas shows after each step, `[B, T, H, W, C]` in [0, 1]; the last one is `generate`'s mean."""
         _, states = self.unroll(noise, context)
-        return tf.stack([tf.clip_by_value(self.likelihood(state["canvas"]).mean(), 0.0, 1.0) for state in states], axis=1)
+        canvases = tf.stack([state["canvas"] for state in states], axis=1)
+        return tf.clip_by_value(self.likelihood(canvases).mean(), 0.0, 1.0)
 
 
 class SequentialMachine(LikelihoodModel):

@@ -34,7 +34,7 @@ def results(**medians):
             "tensorflow + tensorflow_probability": {"median": 2.9},
             "tensorflow + tensorflow_probability.distributions": {"median": 3.0},
         },
-        "curves": [{"case": "vae", "setting": "batch", "values": [50, 100], "ms": [1.0, 2.0]}],
+        "curves": [{"case": "vae", "setting": "batch", "values": [50, 100], "ms": [1.0, 2.0], "bytes": [2**29, 2**30]}],
     }
 
 
@@ -61,13 +61,25 @@ def test_cases_measured_anew_replace_their_own_results_alone():
     today = {"date": "today", "peaks": {"flops": 2e11, "bytes": 2e10}}
     old["machine"]["date"], new["measured"] = "yesterday", {"gan": today}
     new["cases"] = {"gan": new["cases"]["vae"]}
+    old["minutes"] = 35.2
+    assert "in one run of 35 minutes," in table.markdown(old)
     merged = run.renewed(new, old)
+    assert "minutes" not in merged
     assert merged["cases"] == {"vae": old["cases"]["vae"], "gan": new["cases"]["gan"]}
     assert merged["measured"] == {"vae": {"date": "yesterday", "peaks": old["machine"]["peaks"]}, "gan": today}
     text = table.markdown(merged)
     assert "today to yesterday" in text and "peaks: 100 GFLOP/s and 10 GB/s, 200 GFLOP/s and 20 GB/s" in text
     with pytest.raises(ValueError, match="quick mode, these of full"):
         run.renewed({**new, "mode": "full"}, old)
+
+
+def test_ratios_of_another_machine_come_last():
+    other = results(keras_gen=4.0, jax_scan=2.0)
+    other["machine"] = {**other["machine"], "cpu": "another"}
+    lines = table.markdown(results(keras_gen=1.0, jax_scan=2.0), [other]).splitlines()
+    measured = [index for index, line in enumerate(lines) if line.startswith("Measured")]
+    assert len(measured) == 2 and "cores of another" in lines[measured[1]]
+    assert any("| 2.00 | <= 1.15 | <= 0.8 | missed |" in line for line in lines[measured[1] :])
 
 
 def test_missed_limit_is_said():
@@ -82,8 +94,9 @@ def test_contender_that_did_not_run_is_said():
 
 def test_curves_that_should_be_straight_are_compared_with_a_line():
     found = results(keras_gen=2.0)
-    found["curves"] = [{"case": "rws5", "setting": "samples", "values": [1, 2, 5], "ms": [1.0, 2.0, 3.0]}]
-    assert "samples = 1, 2, 5 | 1.00, 2.00, 3.00 | 33% |" in table.markdown(found)
+    curve = {"case": "rws5", "setting": "samples", "values": [1, 2, 5], "ms": [1.0, 2.0, 3.0]}
+    found["curves"] = [{**curve, "bytes": [2**30, 2**31, 5 * 2**30]}]
+    assert "samples = 1, 2, 5 | 1.00, 2.00, 3.00 | 1024, 2048, 5120 | 33%, 0% |" in table.markdown(found)
     found["curves"][0]["setting"] = "size"
     assert "size = 1, 2, 5" not in table.markdown(found)
 

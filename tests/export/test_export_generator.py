@@ -10,7 +10,9 @@ import pytest
 import tensorflow as tf
 
 import export
+import keras_gen
 from export import compare, exporter, onnx, saved_model, tflite
+from export.methods import methods_of
 from export.signature import Signature
 from keras_gen.noise import CounterNoise
 
@@ -73,6 +75,22 @@ def test_only_the_generators_weights_are_shipped_and_once(model, shared_artifact
     stored = tf.train.list_variables(str(shared_artifact.path / "saved_model/1/variables/variables"))
     sizes = sorted(int(np.prod(shape)) for name, shape in stored if name.endswith("VARIABLE_VALUE"))
     assert sizes == sorted(int(np.prod(variable.shape)) for variable in model.generator.variables)
+
+
+def test_a_saved_model_has_the_step_of_a_sequential_model_once(tmp_path):
+    written = {}
+    for steps in (4, 16):
+        model = keras_gen.DRAW((8, 8, 1), steps=steps, units=12, latent_dim=3, attention="soft", read_size=3, seed=0)
+        seed = np.zeros((1, 2), np.int32)
+        outputs = {name: np.asarray(value) for name, value in model.generate(seed).items()}
+        signature, folder = Signature.of_outputs(outputs), tmp_path / str(steps)
+        saved_model.write(model, signature, folder, methods=methods_of(model, seed))
+        content = (folder / "saved_model.pb").read_bytes()
+        assert b"RestoreV2" in content and b"SaveV2" not in content  # nobody saves a shipped sampler's weights again
+        written[steps] = len(content)
+    # A step is a call in each of two signatures, and what of the noise is its own.
+    assert written[16] - written[4] < 12 * 1_000
+    assert written[16] < 56_000
 
 
 def test_tflite_has_both_signatures(model, shared_artifact, seeds, draw):

@@ -12,7 +12,7 @@ import keras_gen as kg
 from keras_gen import evaluation
 from keras_gen.callbacks import GameWarning
 from tests.training.helpers import assert_same_run, rows
-from training import data
+from training import data, report
 from training.evaluate import evaluate
 from training.evaluate_samples import FrechetCurve, draw, shipped_features
 from training.folder import RunFolder
@@ -37,6 +37,14 @@ def play(recipe, out, *more, **options):
     page = (out / "report.html").read_text()
     assert "What the flight recorder found" in page and "jensen shannon" in page and "diversity" in page
     return result
+
+
+def test_the_report_says_what_was_found_for_some_epochs_in_a_row():
+    won = {2, 4, 5, 7, 8, 9, 11, 12, 13, 14}
+    rows = [{"epoch": epoch, "critic_won": float(epoch in won), "collapsed": float(epoch < 3)} for epoch in range(1, 16)]
+    page = report.findings(rows)
+    assert "Epochs 7 to 9, 11 to 14: the critic tells" in page and "collapsed" not in page
+    assert "nothing: no side has won" in report.findings(rows[:6])
 
 
 def class_folder(path, classes, channels=3, count=24):
