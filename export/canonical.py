@@ -14,12 +14,33 @@ def canonical(graph):
     which runtimes infer.
     """
     kept = {value.name: value.name for value in (*graph.input, *graph.output)}
-    new = _ordered(graph, kept, {}, itertools.count(1))
+    new = _ordered(_first_is_computed(graph), kept, {}, itertools.count(1))
     new.name = graph.name
     for side in ("input", "output"):
         for value, original in zip(getattr(new, side), getattr(graph, side), strict=True):
             value.CopyFrom(original)
     return new
+
+
+def _first_is_computed(graph):
+    """A copy in which, of outputs that are one value, the first by name is computed and the others are copies of it."""
+    import onnx
+
+    graph = onnx.GraphProto.FromString(graph.SerializeToString())
+    outputs = {value.name for value in graph.output}
+    copies = {
+        node.output[0]: node
+        for node in graph.node
+        if node.op_type == "Identity" and node.output[0] in outputs and node.input[0] in outputs
+    }
+    for computed in sorted(outputs - copies.keys()):
+        same = [node for node in copies.values() if node.input[0] == computed]
+        first = min([computed, *(node.output[0] for node in same)])
+        for node in graph.node:
+            swapped = {computed: first, first: computed} if node in same else {computed: first}
+            node.input[:] = [first if each == computed else each for each in node.input]
+            node.output[:] = [swapped.get(each, each) for each in node.output]
+    return graph
 
 
 def _ordered(graph, kept, around, counter):

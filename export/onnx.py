@@ -3,6 +3,8 @@
 A file has one graph: each further method of the model is a file of its own beside it, `sequence.onnx` say.
 """
 
+import contextlib
+import os
 from pathlib import Path
 
 from export import canonical, saved_model, seal
@@ -55,7 +57,8 @@ def _write(function, signature, path, name, about):
 
     with saved_model.silent_converter():
         try:
-            proto, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
+            with _no_copies():
+                proto, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
         except Exception as error:  # tf2onnx raises bare Exceptions of many kinds.
             raise ConversionError(f"onnx: tf2onnx failed: {error}") from error
     proto.graph.name = name
@@ -85,6 +88,22 @@ def _write(function, signature, path, name, about):
         Path(path).write_bytes(seal.sealed(content))
     except OSError as error:
         raise ArtifactWriteError(f"{path} could not be written: {error}") from error
+
+
+@contextlib.contextmanager
+def _no_copies():
+    """Keeps tf2onnx from copying the whole graph before each of its 24 optimizers, to go on without one that fails: half the
+    time of a long graph; and a converter that fails is to be heard. That the variable is set is all that it asks."""
+    from tf2onnx import constants
+
+    name, before = constants.ENV_TF2ONNX_CATCH_ERRORS, os.environ.get(constants.ENV_TF2ONNX_CATCH_ERRORS)
+    os.environ[name] = "FALSE"
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def operators(path):
