@@ -12,7 +12,7 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("command", nargs="?", choices=("run", "table", "check", "orderings", "samplers"), default="run")
-    parser.add_argument("--full", action="store_true", help="five repeats of 300 steps and the curves (under 40 minutes)")
+    parser.add_argument("--full", action="store_true", help="all cases, five repeats, and the curves (under 40 minutes)")
     parser.add_argument("--quick", action="store_true", help="three shorter repeats (under 5 minutes): the default")
     parser.add_argument("--only", nargs="+", metavar="CASE", help="these cases alone; results of the others stay as they are")
     parser.add_argument("--output", default=FOLDER, help="folder of results.json and results.svg")

@@ -13,7 +13,7 @@ CASES = (
             "jax_scan": "benchmarks.draw_jax:JAXScan",
         },
         settings={"size": 28, "batch": 100, "steps": 32, "units": 256, "latent": 100, "window": 12},
-        steps=20,
+        steps=10,
         quick_steps=5,
         limits=(("JAX, the faster", ("jax", "jax_scan"), 1.0, 0.6),),
         scaling={"steps": [4, 8, 16, 32, 64]},

@@ -27,7 +27,7 @@ def run(full=False, only=None, say=print):
     """All measurements: JSON values.
 
     Args:
-        full: five repeats of 300 steps a case and the curves; else three shorter repeats.
+        full: five repeats of a case's `steps` and the curves; else three shorter repeats.
         only: names of cases; None for all.
         say: takes a line of progress.
     """
@@ -125,13 +125,13 @@ def check(case, name, port, ours, reference):
     """The relative errors of a port.
 
     A unit of ReLU or maxout within rounding of its kink may fall to one side here and to the other there, which changes the
-    gradient by a thousandth. That happens at one batch in some, so a port that fails is asked again at other batches; a port
-    that computes something else fails at them all.
+    gradient by a hundredth. That happens at one batch in three of a convolutional model, so a port that fails is asked again
+    at other batches; a port that computes something else fails at them all.
 
     Raises:
-        WrongPort: at each of three batches its loss or gradient is not ours.
+        WrongPort: at each of eight batches its loss or gradient is not ours.
     """
-    for batch in range(3):
+    for batch in range(8):
         path = reference
         if batch:
             path = f"{os.path.splitext(reference)[0]}{batch}.npz"

@@ -12,7 +12,7 @@ LINEAR = ("batch", "samples", "steps")
 def markdown(results, elsewhere=()):
     """Tables from the JSON values of a run: ratios against what must be reached, then every contender's figures.
 
-    `elsewhere`: results of other machines, whose ratios come last.
+    `elsewhere`: results of other machines, whose ratios and curves come last.
     """
     lines = [
         *ratio_table(results),
@@ -32,16 +32,17 @@ def markdown(results, elsewhere=()):
             "| --- | --- | --- |",
             *precision_rows(results),
         ]
-    if "curves" in results:
-        lines += [
-            "",
-            "| our step where its work is linear | ms | peak MB | at the most off the line through the ends by: ms, MB |",
-            "| --- | --- | --- | --- |",
-            *curve_rows(results),
-        ]
+    lines += curve_table(results)
     for other in elsewhere:
-        lines += ["", *ratio_table(other)]
+        lines += ["", *ratio_table(other), *curve_table(other)]
     return "\n".join(lines) + "\n"
+
+
+def curve_table(results):
+    """Lines: the curves that should be straight, where there are any."""
+    rows = list(curve_rows(results))
+    title = "| our step where its work is linear | ms | peak MB | at the most off the line through the ends by: ms, MB |"
+    return ["", title, "| --- | --- | --- | --- |", *rows] if rows else []
 
 
 def ratio_table(results):
@@ -143,7 +144,7 @@ def precision_rows(results):
 
 
 def curve_rows(results):
-    for curve in results["curves"]:
+    for curve in results.get("curves", ()):
         if curve["setting"] in LINEAR:
             values, ms, megabytes = curve["values"], curve["ms"], [own / 2**20 for own in curve.get("bytes", ())]
             what = f"{cases()[curve['case']].title}, {curve['setting']} = {', '.join(map(str, values))}"

@@ -57,6 +57,8 @@ CASES = (
         title="IWAE K = 5",
         contenders=CONTENDERS,
         settings={**_DENSE, "objective": "iwae", "samples": 5},
+        steps=100,
+        quick_steps=100,
         quick_without=_ALL_BUT_SCAN,
         target=-140.0,
         limits=(
@@ -71,7 +73,7 @@ CASES = (
         title="IWAE K = 50",
         contenders=CONTENDERS,
         settings={**_DENSE, "objective": "iwae", "samples": 50},
-        steps=100,
+        steps=30,
         quick_steps=30,
         quick_without=_ALL_BUT_SCAN,
         limits=(
@@ -85,8 +87,8 @@ CASES = (
         # No scan: XLA's convolutions within a loop use one thread and no library, a step takes a second.
         contenders={name: where for name, where in CONTENDERS.items() if name != "jax_scan"},
         settings=_CONVOLUTIONAL,
-        steps=60,
-        quick_steps=60,
+        steps=30,
+        quick_steps=30,
         precision_epochs=4,
         quick_without=("keras", "keras_xla", "jax"),
         limits=(

@@ -400,8 +400,6 @@ RECIPES = {
                 "cifar10": {
                     "filters": (32, 64, 128),
                     "epochs": 70,
-                    "learning_rate": 1e-4,  # at 2e-4 both sides move about, and the distance to the data rises now and then
-                    "critic_learning_rate": 1e-4,
                     "schedule": "cosine",
                     "average": 0.9995,
                     "picture_every": 10,
