@@ -92,8 +92,8 @@ def _write(function, signature, path, name, about):
 
 @contextlib.contextmanager
 def _no_copies():
-    """Keeps tf2onnx from copying the whole graph before each of its 24 optimizers, to go on without one that fails: half the
-    time of a long graph; and a converter that fails is to be heard. That the variable is set is all that it asks."""
+    """Keeps tf2onnx from copying the whole graph before each pass of an optimizer, to go on without one that fails: a third of
+    the time; and a converter that fails is to be heard. That the variable is set is all that it asks."""
     from tf2onnx import constants
 
     name, before = constants.ENV_TF2ONNX_CATCH_ERRORS, os.environ.get(constants.ENV_TF2ONNX_CATCH_ERRORS)
