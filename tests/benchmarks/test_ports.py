@@ -1,8 +1,6 @@
 """Every port computes the loss and the gradient of our model, for the same weights and the same noise."""
 
 import contextlib
-import os
-import tempfile
 
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ import pytest
 from benchmarks import run
 from benchmarks.processes import Process
 from benchmarks.registry import cases
+from benchmarks.worker import Worker
 
 PORTS = [
     (case, peer)
@@ -27,54 +26,57 @@ PACKAGES = {
 }
 
 
-@pytest.fixture(scope="session")
-def ours():
-    """A function from a case to the process of our model and the file with its weights, noise, loss and gradient."""
-    open_now = {}
-    with tempfile.TemporaryDirectory() as folder:
+class Here:
+    """A worker within this process, in place of one of its own: for Keras, which is here already."""
 
-        def reference(case):
-            path = os.path.join(folder, case.name + ".npz")
-            if case.name not in open_now:
-                close()
-                open_now[case.name] = process = Process()
-                process.ask("load", contender=case.contenders["keras_gen"])
-                process.ask("build", settings=case.settings, steps=1, reference=path)
-                process.ask("write_reference", reference=path)
-            return open_now[case.name], path
+    def __init__(self):
+        self._worker = Worker()
 
-        def close():
-            while open_now:
-                open_now.popitem()[1].close()
+    def ask(self, do, **arguments):
+        return getattr(self._worker, do)(**arguments)
 
-        yield reference
-        close()
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory):
+    """A function from a case to the worker of our model and the file with its weights, noise, loss and gradient."""
+    folder, made = tmp_path_factory.mktemp("references"), {}
+
+    def reference(case):
+        path = str(folder / f"{case.name}.npz")
+        if case.name not in made:
+            made[case.name] = worker = Here()
+            worker.ask("load", contender=case.contenders["keras_gen"])
+            worker.ask("build", settings=case.settings, steps=1, reference=path)
+            worker.ask("write_reference", reference=path)
+        return made[case.name], path
+
+    return reference
 
 
 @contextlib.contextmanager
 def started(case, peer, path, settings=None):
-    with run.opened(Process()) as process:
-        process.ask("load", contender=case.contenders[peer])
-        process.ask("build", settings=settings or case.settings, steps=1, reference=path)
-        yield process
+    with run.opened(Process()) if peer in PACKAGES else contextlib.nullcontext(Here()) as worker:
+        worker.ask("load", contender=case.contenders[peer])
+        worker.ask("build", settings=settings or case.settings, steps=1, reference=path)
+        yield worker
 
 
 @pytest.mark.parametrize(("case", "peer"), PORTS, ids=[f"{case.name}-{peer}" for case, peer in PORTS])
 def test_port_has_our_loss_and_gradient(case, peer, ours):
     if peer in PACKAGES:
         pytest.importorskip(PACKAGES[peer], reason="a peer of the benchmark; `make bench-test` has it")
-    process, path = ours(case)
+    own, path = ours(case)
     with started(case, peer, path) as port:
-        run.check(case, peer, port, process, path)
+        run.check(case, peer, port, own, path)
 
 
 def test_wrong_port_is_found(ours):
     """The check fails, at every batch, where a port trains another objective."""
     case = cases()["iwae5"]
-    process, path = ours(case)
+    own, path = ours(case)
     with started(case, "keras", path, {**case.settings, "objective": "elbo"}) as port:
         with pytest.raises(run.WrongPort, match="iwae5, keras"):
-            run.check(case, "keras", port, process, path)
+            run.check(case, "keras", port, own, path)
         errors = port.ask("check", reference=path)
     assert errors["loss"] > run.PORT_TOLERANCE["loss"]
     assert errors["gradient"] > run.PORT_TOLERANCE["gradient"]
@@ -83,7 +85,7 @@ def test_wrong_port_is_found(ours):
 def test_a_port_is_asked_again_at_another_batch(ours):
     """What is wrong at one batch alone, as beside the kink of a ReLU, is not a wrong port."""
     case = cases()["iwae5"]
-    process, path = ours(case)
+    own, path = ours(case)
 
     class Port:
         asked = []
@@ -92,6 +94,6 @@ def test_a_port_is_asked_again_at_another_batch(ours):
             self.asked.append(reference)
             return {"loss": 0.0, "gradient": 1e-3 if len(self.asked) == 1 else 1e-6}
 
-    assert run.check(case, "keras", Port(), process, path)["gradient"] == 1e-6
+    assert run.check(case, "keras", Port(), own, path)["gradient"] == 1e-6
     first, second = (np.load(each)["images"] for each in Port.asked)
     assert first.shape == second.shape and np.any(first != second)
