@@ -264,6 +264,8 @@ class TrainableModel(DeviceLoop, keras.Model):
             loss, rest = minimised()
             scaled = optimizer.scale_loss(loss / replicas)
         gradients = tape.gradient(scaled, variables)
+        if self.jit_compile:
+            gradients = one_after_another(gradients)
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return loss, rest
 
@@ -332,6 +334,27 @@ class GenerativeModel(TrainableModel):
             raise ValueError(f"seed={seed}: a seed is a 32-bit integer, from {_INT32.min} to {_INT32.max}.")
         rows = np.stack([np.full(num, seed), np.arange(num)], axis=1).astype(np.int32)
         return self.generate(rows, **condition)["sample"]
+
+
+def one_after_another(gradients):
+    """The same gradients, each of which XLA takes to depend on the one before it; the first on the last.
+
+    XLA updates a weight where it lies only if it knows that nothing reads the old value afterwards. The product that takes the
+    error on to the layer below reads a layer's weights, and nothing says that the update comes later: so each step copied the
+    weights of every layer but the lowest. The gradient of the layer below does depend on that product. What is added of it is
+    zero, by two shifts that XLA does not see through.
+    """
+
+    def zero(tensor):
+        bits = tf.bitcast(tf.cast(tf.reshape(tensor, [-1])[:1], tf.float32), tf.uint32)
+        sign = tf.bitwise.right_shift(bits, tf.constant(31, tf.uint32))
+        return tf.reshape(tf.bitwise.right_shift(sign, tf.constant(1, tf.uint32)), [])
+
+    dense = [index for index, gradient in enumerate(gradients) if isinstance(gradient, tf.Tensor)]
+    ordered = list(gradients)
+    for before, index in zip(dense[-1:] + dense[:-1], dense, strict=True):
+        ordered[index] += tf.cast(zero(gradients[before]), gradients[index].dtype)
+    return ordered
 
 
 def batch_mean(loss, sample_weight):

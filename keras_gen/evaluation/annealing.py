@@ -9,6 +9,7 @@ import tensorflow_probability as tfp
 
 from keras_gen import conditionals
 from keras_gen.evaluation.likelihood import LogLikelihood, admitted, binarized_batches
+from keras_gen.evaluation.programs import compiled
 from keras_gen.noise import BatchNoise, fold_in
 
 # Streams of a batch's key.
@@ -101,14 +102,7 @@ def annealed_importance_sampling(
     images = admitted(model, images, progress)
     batch = min(batch_size, len(images))
 
-    @tf.function(autograph=False, jit_compile=True)
-    def run(x, key):
-        log_likelihood = _log_likelihood_of_noise(model, x)
-        steps = _pilot(log_likelihood, (num_chains, batch, _noise_size(model)), leapfrog_steps, fold_in(key, _PILOT))
-        key = fold_in(key, _FORWARD)
-        start = BatchNoise(fold_in(key, 0), (num_chains, batch)).normal((_noise_size(model),))
-        return _anneal(log_likelihood, start, _schedule(num_steps), steps, leapfrog_steps, fold_in(key, 1))[:2]
-
+    run = compiled(model, _forward, num_chains, batch, num_steps, leapfrog_steps)
     per_image, effective, accepted = [], [], []
     for x, count, key in binarized_batches(model, images, batch, seed):
         log_weight, acceptance = run(x, key)
@@ -152,24 +146,9 @@ def simulated_sandwich(model, num_images=100, num_chains=16, num_steps=500, leap
         model, num_images=num_images, num_chains=num_chains, num_steps=num_steps, leapfrog_steps=leapfrog_steps,
         batch_size=batch_size,
     )
-    batch, size = min(batch_size, num_images), _noise_size(model)
+    batch = min(batch_size, num_images)
 
-    @tf.function(autograph=False, jit_compile=True)
-    def run(key):
-        noise = BatchNoise(fold_in(key, _SIMULATE), (batch,))
-        exact = noise.normal((size,))
-        data = model.data_conditional
-        x = data.draw(data(_lowest_latent(model, exact)), noise)
-        log_likelihood = _log_likelihood_of_noise(model, x)
-        # From a start of its own: step sizes that depended on the exact draw would spoil the upper bound.
-        steps = _pilot(log_likelihood, (num_chains, batch, size), leapfrog_steps, fold_in(key, _PILOT))
-        betas, forward, reverse = _schedule(num_steps), fold_in(key, _FORWARD), fold_in(key, _REVERSE)
-        start = BatchNoise(fold_in(forward, 0), (num_chains, batch)).normal((size,))
-        up = _anneal(log_likelihood, start, betas, steps, leapfrog_steps, fold_in(forward, 1))[0]
-        back = tf.tile(exact[None], (num_chains, 1, 1))
-        down = _anneal(log_likelihood, back, betas[::-1], steps[::-1], leapfrog_steps, reverse)[0]
-        return x, up, down
-
+    run = compiled(model, _both_ways, num_chains, batch, num_steps, leapfrog_steps)
     images, lower, upper = [], [], []
     for start in range(0, num_images, batch):
         x, up, down = (value.numpy() for value in run(fold_in([seed, 0], start)))
@@ -192,6 +171,40 @@ def _check(model, **numbers):
                 "them along gradients by Hamiltonian Monte Carlo, and is here for Gaussian latents (Normal, StandardNormal) "
                 "alone. For others there is log_likelihood, importance sampling from the recognition network."
             )
+
+
+def _forward(alive, num_chains, batch, num_steps, leapfrog_steps):
+    """From images and a key to the log weights of chains from the prior to the posterior, and their acceptance rates."""
+
+    def run(x, key):
+        log_likelihood, size = _log_likelihood_of_noise(alive(), x), _noise_size(alive())
+        steps = _pilot(log_likelihood, (num_chains, batch, size), leapfrog_steps, fold_in(key, _PILOT))
+        key = fold_in(key, _FORWARD)
+        start = BatchNoise(fold_in(key, 0), (num_chains, batch)).normal((size,))
+        return _anneal(log_likelihood, start, _schedule(num_steps), steps, leapfrog_steps, fold_in(key, 1))[:2]
+
+    return run
+
+
+def _both_ways(alive, num_chains, batch, num_steps, leapfrog_steps):
+    """From a key to images that the model draws, and the log weights of chains to and from the draws of their latents."""
+
+    def run(key):
+        model, noise = alive(), BatchNoise(fold_in(key, _SIMULATE), (batch,))
+        size, data = _noise_size(model), model.data_conditional
+        exact = noise.normal((size,))
+        x = data.draw(data(_lowest_latent(model, exact)), noise)
+        log_likelihood = _log_likelihood_of_noise(model, x)
+        # From a start of its own: step sizes that depended on the exact draw would spoil the upper bound.
+        steps = _pilot(log_likelihood, (num_chains, batch, size), leapfrog_steps, fold_in(key, _PILOT))
+        betas, forward, reverse = _schedule(num_steps), fold_in(key, _FORWARD), fold_in(key, _REVERSE)
+        start = BatchNoise(fold_in(forward, 0), (num_chains, batch)).normal((size,))
+        up = _anneal(log_likelihood, start, betas, steps, leapfrog_steps, fold_in(forward, 1))[0]
+        back = tf.tile(exact[None], (num_chains, 1, 1))
+        down = _anneal(log_likelihood, back, betas[::-1], steps[::-1], leapfrog_steps, reverse)[0]
+        return x, up, down
+
+    return run
 
 
 def _schedule(num_steps):

@@ -4,13 +4,13 @@ import dataclasses
 import math
 import sys
 import warnings
-import weakref
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_gen import images as images_module
+from keras_gen.evaluation.programs import compiled
 from keras_gen.noise import fold_in
 
 # Streams of the seed: images are binarised alike whatever the number of samples.
@@ -52,27 +52,18 @@ class LogLikelihood:
         return float(np.std(self.per_image, ddof=1) / math.sqrt(len(self.per_image)))
 
 
-# The compiled programs of each model, by chunk size: an evaluation every few epochs compiles once.
-_accumulators = weakref.WeakKeyDictionary()
+def _accumulator(alive, chunk_size):
+    """Adds a chunk of importance weights to the running log sums of w and w^2."""
 
+    def accumulate(x, key, wanted, log_sum, log_sum_of_squares):
+        log_weight = alive().trace(x, chunk_size, key).log_weight
+        log_weight = tf.where((tf.range(chunk_size) < wanted)[:, None], log_weight, -math.inf)
+        return (
+            tf.reduce_logsumexp(tf.concat([log_sum[None], log_weight], 0), 0),
+            tf.reduce_logsumexp(tf.concat([log_sum_of_squares[None], 2.0 * log_weight], 0), 0),
+        )
 
-def _accumulator(model, chunk_size):
-    """The program that adds a chunk of importance weights to the running log sums of w and w^2."""
-    programs = _accumulators.setdefault(model, {})
-    if chunk_size not in programs:
-        alive = weakref.ref(model)  # a strong one would keep the model alive from its own cache
-
-        @tf.function(autograph=False, jit_compile=True)
-        def accumulate(x, key, wanted, log_sum, log_sum_of_squares):
-            log_weight = alive().trace(x, chunk_size, key).log_weight
-            log_weight = tf.where((tf.range(chunk_size) < wanted)[:, None], log_weight, -math.inf)
-            return (
-                tf.reduce_logsumexp(tf.concat([log_sum[None], log_weight], 0), 0),
-                tf.reduce_logsumexp(tf.concat([log_sum_of_squares[None], 2.0 * log_weight], 0), 0),
-            )
-
-        programs[chunk_size] = accumulate
-    return programs[chunk_size]
+    return accumulate
 
 
 def admitted(model, images, progress=True):
@@ -135,7 +126,7 @@ def log_likelihood(model, images, num_samples=1000, batch_size=100, seed=0, chun
     chunks = math.ceil(num_samples / chunk_size)
     chunk_size = math.ceil(num_samples / chunks)
 
-    accumulate = _accumulator(model, chunk_size)
+    accumulate = compiled(model, _accumulator, chunk_size)
 
     per_image, effective = [], []
     bar = keras.utils.Progbar(len(images), unit_name="image") if progress and sys.stderr.isatty() else None

@@ -1,5 +1,7 @@
 """The device loop does what Keras's own loop does: same seed, same history; every callback sees what it should."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -7,16 +9,60 @@ import tensorflow as tf
 
 import keras_gen as kg
 from keras_gen import feed
+from keras_gen.model import one_after_another
 
 IMAGES = (np.random.default_rng(0).random((215, 6, 6, 1)) < 0.3).astype(np.float32)
 STEPS = 11  # of 20 images, the last of 15
 
 
-def model(jit_compile="auto", **kwargs):
+class _Shelf:
+    """Models with the state they were made in, to be taken from again: their compiled programs are what costs."""
+
+    def __init__(self):
+        self._made, self._taken = {}, set()
+
+    def take(self, make, *key):
+        """A model of this kind that the test has not been given before, as `make()` makes one."""
+        for model, state in self._made.setdefault(key, []):
+            if id(model) not in self._taken:
+                for variable, value in zip(self._state(model), state, strict=True):
+                    variable.assign(value)
+                break
+        else:
+            model = make()
+            self._made[key].append((model, [variable.numpy() for variable in self._state(model)]))
+        self._taken.add(id(model))
+        return model
+
+    def put_back(self):
+        self._taken.clear()
+
+    @staticmethod
+    def _state(model):
+        return [*model.variables, *model.optimizer.variables]
+
+
+_shelf = _Shelf()
+
+
+@pytest.fixture(autouse=True)
+def shelf():
+    yield
+    _shelf.put_back()
+
+
+def new_model(jit_compile="auto", **kwargs):
+    """A model with the same weights and seed whenever it is made."""
     keras.utils.set_random_seed(0)
     made = kg.VAE((6, 6, 1), seed=0, **{"latent_dim": 2, "hidden_units": (), **kwargs})
     made.compile(optimizer=keras.optimizers.Adam(3e-3), jit_compile=jit_compile)
     return made
+
+
+def model(jit_compile="auto", **kwargs):
+    """As `new_model`, for tests that do not compile it anew."""
+    key = keras.config.dtype_policy().name, jit_compile, *sorted(kwargs.items())
+    return _shelf.take(lambda: new_model(jit_compile, **kwargs), *key)
 
 
 def fit(made, x=IMAGES, **kwargs):
@@ -43,7 +89,7 @@ class Steps(keras.callbacks.Callback):
 @pytest.fixture(scope="module")
 def stock():
     """The history of Keras's own loop, one call a step."""
-    return fit(model(jit_compile=False), validation_data=IMAGES[:50])
+    return fit(model(False), validation_data=IMAGES[:50])
 
 
 def assert_same(history, other, names=None):
@@ -52,7 +98,7 @@ def assert_same(history, other, names=None):
 
 
 def test_the_same_history_as_keras_over_a_hundred_steps():
-    loop, plain = fit(model(), epochs=10), fit(model(jit_compile=False), epochs=10)
+    loop, plain = fit(model(), epochs=10), fit(model(False), epochs=10)
     assert_same(loop, plain)
 
 
@@ -97,7 +143,7 @@ def test_batches_of_varying_size():
     data = tf.data.Dataset.from_generator(
         lambda: (IMAGES[:size] for size in sizes), output_signature=tf.TensorSpec((None, 6, 6, 1), tf.float32)
     ).apply(tf.data.experimental.assert_cardinality(len(sizes)))
-    assert_same(fit(model(), data), fit(model(jit_compile=False), data))
+    assert_same(fit(model(), data), fit(model(False), data))
 
 
 @pytest.mark.parametrize("steps_per_epoch", [4, 13])
@@ -112,17 +158,17 @@ def test_steps_per_epoch_of_arrays(steps_per_epoch):
 def test_sample_weight_labels_and_validation_split():
     weights = np.random.default_rng(1).random(len(IMAGES)).astype(np.float32)
     arguments = {"sample_weight": weights, "validation_split": 0.2}
-    assert_same(fit(model(), **arguments), fit(model(jit_compile=False), **arguments))
+    assert_same(fit(model(), **arguments), fit(model(False), **arguments))
     zero = fit(model(), sample_weight=np.zeros(len(IMAGES), np.float32))
     assert zero["loss"] == [0.0, 0.0, 0.0]
     data = tf.data.Dataset.from_tensor_slices((IMAGES, np.zeros(len(IMAGES)), weights)).batch(20)
-    assert_same(fit(model(), data), fit(model(jit_compile=False), data))
+    assert_same(fit(model(), data), fit(model(False), data))
 
 
 def test_validation_freq_and_validation_steps():
     arguments = {"validation_data": IMAGES, "validation_freq": 2, "validation_steps": 3, "validation_batch_size": 10}
     arguments["epochs"] = 4
-    loop, plain = fit(model(), **arguments), fit(model(jit_compile=False), **arguments)
+    loop, plain = fit(model(), **arguments), fit(model(False), **arguments)
     assert len(loop["val_loss"]) == 2
     assert_same(loop, plain)
 
@@ -138,7 +184,7 @@ def test_generators_and_sequences():
 
     assert_same(
         model().fit(Batches(), epochs=2, verbose=0, shuffle=False).history,
-        model(jit_compile=False).fit(Batches(), epochs=2, verbose=0, shuffle=False).history,
+        model(False).fit(Batches(), epochs=2, verbose=0, shuffle=False).history,
     )
 
     def generator():
@@ -146,13 +192,13 @@ def test_generators_and_sequences():
             yield (IMAGES[:20],)
 
     loop = model().fit(generator(), epochs=2, steps_per_epoch=5, verbose=0).history
-    assert_same(loop, model(jit_compile=False).fit(generator(), epochs=2, steps_per_epoch=5, verbose=0).history)
+    assert_same(loop, model(False).fit(generator(), epochs=2, steps_per_epoch=5, verbose=0).history)
 
 
 def test_mixed_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        loop, plain = fit(model()), fit(model(jit_compile=False))
+        loop, plain = fit(model()), fit(model(False))
     finally:
         keras.config.set_dtype_policy("float32")
     np.testing.assert_allclose(loop["loss"], plain["loss"], rtol=1e-2)
@@ -160,7 +206,7 @@ def test_mixed_precision():
 
 def test_dynamic_binarisation_draws_the_same(stock):
     grey = np.random.default_rng(0).random(IMAGES.shape).astype(np.float32)
-    assert_same(fit(model(binarization="dynamic"), grey), fit(model(jit_compile=False, binarization="dynamic"), grey))
+    assert_same(fit(model(binarization="dynamic"), grey), fit(model(False, binarization="dynamic"), grey))
 
 
 def test_shuffling_is_a_function_of_the_seed_and_goes_on_after_an_interruption():
@@ -337,6 +383,29 @@ def test_programs_that_tensorflow_takes_for_large_run_more_than_once():
     assert len(made.fit(np.zeros((400, 28, 28, 1), np.float32), batch_size=400, epochs=2, verbose=0).history["loss"]) == 2
 
 
+def test_no_step_copies_a_weight():
+    made = model(hidden_units=(11, 13))
+    fit(made, epochs=1)
+    group = tf.zeros((4, 20, 6, 6, 1)), tf.constant(0), tf.constant(4), tf.constant(False)
+    ir = made._loop.programs["train", "group"].experimental_get_compiler_ir(*group)(stage="optimized_hlo")
+    bodies = [body for body in ir.split("\n\n") if "dot(" in body]
+    copied = re.findall(r"= f32\[(\d+,\d+)\]\S* copy\(", "".join(bodies))
+    shapes = {",".join(map(str, weight.shape)) for weight in made.trainable_weights}
+    assert bodies and not shapes & set(copied)
+
+
+def test_gradients_put_in_order_stay_what_they_are():
+    rows = tf.IndexedSlices(tf.ones((1, 2)), tf.constant([3]), tf.constant([4, 2]))
+    gradients = [tf.constant(value, tf.float32) for value in (np.nan, [np.inf, 1.0], -2.5, [[3e-38]])]
+    gradients += [None, rows, tf.constant([-np.inf, 7.0], tf.float16), tf.constant(0.1)]
+    ordered = tf.function(one_after_another, jit_compile=True)(gradients[:4]) + one_after_another(gradients[4:])
+    assert ordered[4] is None and ordered[5] is rows
+    for one, other in zip(gradients, ordered, strict=True):
+        if isinstance(one, tf.Tensor):
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one, other)
+
+
 def test_groups_respect_memory(monkeypatch):
     monkeypatch.setattr(feed, "GROUP_BYTES", 3 * 20 * 36 * 4)
     made = feed.from_arrays(IMAGES, 20)
@@ -362,7 +431,7 @@ def test_a_dataset_larger_than_a_group_is_streamed():
 def test_the_loop_can_be_bounded_and_turned_off():
     one_by_one = {"jit_compile": False}, {"run_eagerly": True}
     for arguments, steps in (({}, 10), ({"steps_per_execution": 3}, 3), *((each, 1) for each in one_by_one)):
-        progress, made = SeenByProgress(), model()
+        progress, made = SeenByProgress(), new_model()
         made.compile(**arguments)
         history = fit(made, epochs=1, callbacks=[progress])
         assert progress.told[0] == steps - 1 and progress.told[-1] == STEPS - 1
