@@ -155,30 +155,29 @@ def tensorflow_dataset(name, data_dir=None, image_size=None, download=False):
         if download:
             builder.download_and_prepare()
         feature = builder.info.features["image"]
-        splits = list(builder.info.splits)
-        labels = {split: _read_labels(tfds, builder, split) for split in splits if "label" in builder.info.features}
-        return Raw({split: _read_split(tfds, builder, split, feature.shape, image_size) for split in splits}, labels)
+        names = [each for each in ("image", "label") if each == "image" or each in builder.info.features]
+        read = {split: _read_split(tfds, builder, split, names, feature.shape, image_size) for split in builder.info.splits}
+        images, labels = ({split: each[name] for split, each in read.items() if name in each} for name in ("image", "label"))
+        return Raw(images, labels)
     except (KeyError, TypeError) as error:
         raise ValueError(f"data {name!r} has no feature named image; it holds {builder.info.features}") from error
     except AssertionError as error:  # what TFDS raises for data that are not prepared
         raise ValueError(f"data {name!r} is not prepared in {root}: {error}") from error
 
 
-def _read_labels(tfds, builder, split):
-    wanted = tfds.decode.PartialDecoding({"label": True})
-    return tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1, decoders=wanted))["label"]
-
-
-def _read_split(tfds, builder, split, shape, image_size):
+def _read_split(tfds, builder, split, names, shape, image_size):
+    """The features `names` of a split, each an array over all its examples."""
+    decoders = tfds.decode.PartialDecoding(dict.fromkeys(names, True))
     if image_size is None and None not in shape:
-        return tfds.as_numpy(
-            builder.as_dataset(split=split, batch_size=-1, decoders=tfds.decode.PartialDecoding({"image": True}))
-        )["image"]
+        return tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1, decoders=decoders))
     if image_size is None:
         raise ValueError(f"the images of {builder.name!r} have different sizes {shape}; give --image-size to resize them")
     from PIL import Image
 
-    dataset = builder.as_dataset(split=split, decoders=tfds.decode.PartialDecoding({"image": True}))
-    # An image of one channel becomes a grey picture.
-    pictures = (Image.fromarray(example["image"].squeeze()) for example in tfds.as_numpy(dataset))
-    return np.stack([_resize(picture, image_size) for picture in pictures])
+    read = {name: [] for name in names}
+    for example in tfds.as_numpy(builder.as_dataset(split=split, decoders=decoders)):
+        for name in names:
+            read[name].append(example[name])
+        # An image of one channel becomes a grey picture.
+        read["image"][-1] = _resize(Image.fromarray(example["image"].squeeze()), image_size)
+    return {name: np.stack(values) for name, values in read.items()}

@@ -44,13 +44,18 @@ def loss_and_gradients(model, objective, jit_compile=False):
     return compute
 
 
-@pytest.mark.parametrize("jit_compile", (False, True))
-@pytest.mark.parametrize("case", CASES)
-def test_gradients_are_those_of_all_samples_together(case, jit_compile):
-    make, kind = CASES[case]
+@pytest.fixture(scope="module", params=CASES)
+def case(request):
+    """A model, its kind of objective, and the loss and gradients of all samples together."""
+    make, kind = CASES[request.param]
     model = make()
+    return model, kind, loss_and_gradients(model, together(kind(SAMPLES)))(IMAGES)
+
+
+@pytest.mark.parametrize("jit_compile", (False, True))
+def test_gradients_are_those_of_all_samples_together(case, jit_compile):
+    model, kind, (wanted_loss, wanted) = case
     loss, gradients = loss_and_gradients(model, kind(SAMPLES, chunk_size=CHUNK), jit_compile)(IMAGES)
-    wanted_loss, wanted = loss_and_gradients(model, together(kind(SAMPLES)))(IMAGES)
     np.testing.assert_allclose(loss, wanted_loss, rtol=1e-6)
     largest = max(np.abs(each).max() for each in wanted)
     assert largest > 0.1

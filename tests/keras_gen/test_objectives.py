@@ -16,24 +16,31 @@ def linear_gaussian():
     return LinearGaussian()
 
 
+def over_seeds(compute, seeds, stream):
+    """`compute(seed)` for the seed [s, stream] of each s, `[seeds, ...]`, float64."""
+    program = tf.function(compute, autograph=False)
+    return np.array([program(tf.constant([seed, stream])).numpy() for seed in seeds], np.float64)
+
+
 def gradients(objective, model, images, seeds):
     """Flat gradients of the mean loss, `[seeds, parameters]`, float64."""
 
-    @tf.function
     def gradient(seed):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(objective(model, images, seed).loss)
         return tf.concat([tf.reshape(g, [-1]) for g in tape.gradient(loss, model.trainable_variables)], 0)
 
-    return np.array([gradient(tf.constant([seed, 3])).numpy() for seed in seeds], np.float64)
+    return over_seeds(gradient, seeds, 3)
 
 
 def test_analytic_and_sampled_kl_have_the_same_expectation_and_gradient(linear_gaussian):
     model, images = linear_gaussian.model, linear_gaussian.images
     closed, sampled = ELBO(), ELBO(analytic_kl=False)
-    difference = [
-        (closed(model, images, [seed, 0]).loss - sampled(model, images, [seed, 1]).loss).numpy() for seed in range(400)
+    losses = [
+        over_seeds(lambda seed, each=each: each(model, images, seed).loss, range(400), stream)
+        for stream, each in enumerate((closed, sampled))
     ]
+    difference = losses[0] - losses[1]
     assert_mean(np.mean(difference, axis=1), 0.0)
     seeds = range(600)
     assert_mean(gradients(closed, model, images, seeds) - gradients(sampled, model, images, seeds), 0.0)
@@ -57,7 +64,7 @@ def test_the_elbo_is_the_exact_log_likelihood_less_the_exact_inference_gap(linea
         + np.linalg.slogdet(covariance)[1]
         - np.log(q_variance).sum(1)
     )
-    bounds = np.array([ELBO()(model, images, [seed, 7]).figures["bound"].numpy() for seed in range(500)])
+    bounds = over_seeds(lambda seed: ELBO()(model, images, seed).figures["bound"], range(500), 7)
     assert_mean(bounds, linear_gaussian.log_likelihood - gap)
 
 
@@ -97,8 +104,10 @@ def test_the_figures_of_the_elbo_add_up():
 
 def test_more_samples_lower_the_variance_and_keep_the_elbo(linear_gaussian):
     model, images = linear_gaussian.model, linear_gaussian.images
-    few = np.array([ELBO(1)(model, images, [seed, 0]).loss.numpy().mean() for seed in range(200)])
-    many = np.array([ELBO(16)(model, images, [seed, 1]).loss.numpy().mean() for seed in range(200)])
+    few, many = (
+        over_seeds(lambda seed, samples=samples: ELBO(samples)(model, images, seed).loss, range(200), stream).mean(1)
+        for stream, samples in enumerate((1, 16))
+    )
     assert abs(few.mean() - many.mean()) < 5 * math.sqrt((few.var() + many.var()) / 200)
     assert many.std() < 0.5 * few.std()
 

@@ -13,9 +13,7 @@ IMAGES = (np.random.default_rng(0).random((3, 2, 2, 1)) < 0.5).astype(np.float32
 
 
 def test_evaluating_again_compiles_nothing_and_sees_the_weights_of_now():
-    model = kg.VAE((2, 2, 1), latent_dim=1, hidden_units=(), seed=0)
-
-    def all_three():
+    def all_three(model):
         chains = {"num_chains": 2, "num_steps": 2, "leapfrog_steps": 1}
         return (
             log_likelihood(model, IMAGES, num_samples=2, progress=False).per_image,
@@ -23,15 +21,16 @@ def test_evaluating_again_compiles_nothing_and_sees_the_weights_of_now():
             simulated_sandwich(model, num_images=3, **chains).lower,
         )
 
-    before = all_three()
+    model = kg.VAE((2, 2, 1), latent_dim=1, hidden_units=(), seed=0)
+    before = all_three(model)
     model.data_conditional._head.bias.assign([3.0, -3.0, 3.0, -3.0])
-    after = all_three()
+    after = all_three(model)
     for one, other in zip(before, after, strict=True):
         assert np.any(one != other)
     programs = list(_programs[model].values())
     assert [program.experimental_get_tracing_count() for program in programs] == [1, 1, 1]
 
     gone = weakref.ref(model)
-    del model, all_three, programs
+    del model, programs
     gc.collect()
     assert gone() is None
