@@ -15,20 +15,15 @@ class Failure(RuntimeError):
 
 
 class Process:
-    """A worker, and the calls of its commands.
+    """A worker, and the calls of its commands."""
 
-    Args:
-        core: index of the only core that it runs on; None for `THREADS` of them.
-    """
-
-    def __init__(self, core=None):
+    def __init__(self):
         root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         variables = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         variables |= {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         cores = sorted(os.sched_getaffinity(0))[:THREADS]
-        cores = cores if core is None else [cores[core % len(cores)]]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker"],
             stdin=subprocess.PIPE,

@@ -143,10 +143,7 @@ def check(case, name, port, ours, reference):
 
 
 def imports(repeats):
-    """Seconds to import keras_gen, and TensorFlow with TensorFlow Probability alone, in fresh processes.
-
-    An import keeps one core busy, so two run at a time, each on a core of its own, and change cores at every repeat.
-    """
+    """Seconds to import keras_gen, and TensorFlow with TensorFlow Probability alone, in fresh processes in turn."""
     codes = {
         "keras_gen": "import keras_gen",
         "tensorflow + tensorflow_probability": "import tensorflow, tensorflow_probability",
@@ -154,15 +151,10 @@ def imports(repeats):
         "tensorflow_probability.distributions.Normal",
     }
     seconds = {name: [] for name in codes}
-    names = list(codes)
-    for repeat in range(repeats):
-        for first in range(0, len(names), THREADS):
-            with Processes() as processes:
-                for place, name in enumerate(names[first : first + THREADS]):
-                    processes[name] = Process(core=place + repeat)
-                    processes[name].send("call", function="benchmarks.machine:import_seconds", code=codes[name])
-                for name, process in processes.items():
-                    seconds[name].append(process.receive()["seconds"])
+    for _ in range(repeats):
+        for name, code in codes.items():
+            with opened(Process()) as process:
+                seconds[name].append(process.ask("call", function="benchmarks.machine:import_seconds", code=code)["seconds"])
     return {name: spread(values) for name, values in seconds.items()}
 
 

@@ -1,15 +1,7 @@
 """What all tests share."""
 
-import gc
-
 import keras
 import pytest
-
-
-def pytest_collection_finish():
-    """What is imported by now stays: no collection need look at it again."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")

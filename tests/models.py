@@ -78,11 +78,11 @@ MODELS = {
     ),
     "draw": lambda **kwargs: kg.DRAW(SHAPE, steps=3, units=12, latent_dim=3, **kwargs),
     "draw_soft_colour": lambda **kwargs: kg.DRAW(
-        (7, 9, 3), steps=4, units=12, latent_dim=3, attention="soft", read_size=3, write_size=4,
+        (7, 9, 3), steps=3, units=12, latent_dim=3, attention="soft", read_size=3, write_size=4,
         likelihood="discretized_logistic", **kwargs,
     ),
     "draw_hard": lambda **kwargs: kg.DRAW(
-        SHAPE, steps=4, units=12, latent_dim=3, attention="hard", read_size=3, write_size=4, **kwargs
+        SHAPE, steps=3, units=12, latent_dim=3, attention="hard", read_size=3, write_size=4, **kwargs
     ),
     "draw_hard_random": lambda **kwargs: kg.DRAW(
         (7, 6, 1), steps=2, units=12, latent_dim=3, attention="hard", random_windows=True, likelihood="gaussian", **kwargs
@@ -90,7 +90,7 @@ MODELS = {
     "draw_smallest": lambda **kwargs: kg.DRAW(
         (3, 3, 1), steps=1, units=4, latent_dim=1, attention="soft", read_size=2, write_size=2, **kwargs
     ),
-    "sequential_generator": lambda **kwargs: kg.SequentialGenerator(SHAPE, steps=4, units=12, latent_dim=3, **kwargs),
+    "sequential_generator": lambda **kwargs: kg.SequentialGenerator(SHAPE, steps=3, units=12, latent_dim=3, **kwargs),
     "sequential_generator_jump": lambda **kwargs: kg.SequentialGenerator(
         (7, 6, 1), steps=2, units=10, latent_dim=3, canvas="jump", likelihood="gaussian", **kwargs
     ),
@@ -101,7 +101,7 @@ MODELS = {
         SHAPE, steps=2, units=12, latent_dim=3, drop_rate=0.5, **kwargs
     ),
     "sequential_imputer_lstm": lambda **kwargs: kg.SequentialImputer(
-        (7, 6, 3), steps=4, units=10, latent_dim=3, network="lstm", canvas="jump", mask="mar",
+        (7, 6, 3), steps=3, units=10, latent_dim=3, network="lstm", canvas="jump", mask="mar",
         likelihood="cross_entropy", **kwargs
     ),
     "recurrent_attention": lambda **kwargs: kg.RecurrentAttentionClassifier(

@@ -155,7 +155,7 @@ def tensorflow_dataset(name, data_dir=None, image_size=None, download=False):
         if download:
             builder.download_and_prepare()
         feature = builder.info.features["image"]
-        names = [each for each in ("image", "label") if each == "image" or each in builder.info.features]
+        names = [name for name in ("image", "label") if name in builder.info.features]
         read = {split: _read_split(tfds, builder, split, names, feature.shape, image_size) for split in builder.info.splits}
         images, labels = ({split: each[name] for split, each in read.items() if name in each} for name in ("image", "label"))
         return Raw(images, labels)
@@ -176,8 +176,8 @@ def _read_split(tfds, builder, split, names, shape, image_size):
 
     read = {name: [] for name in names}
     for example in tfds.as_numpy(builder.as_dataset(split=split, decoders=decoders)):
+        # An image of one channel becomes a grey picture.
+        example["image"] = _resize(Image.fromarray(example["image"].squeeze()), image_size)
         for name in names:
             read[name].append(example[name])
-        # An image of one channel becomes a grey picture.
-        read["image"][-1] = _resize(Image.fromarray(example["image"].squeeze()), image_size)
     return {name: np.stack(values) for name, values in read.items()}

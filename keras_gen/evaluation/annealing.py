@@ -177,7 +177,8 @@ def _forward(alive, num_chains, batch, num_steps, leapfrog_steps):
     """From images and a key to the log weights of chains from the prior to the posterior, and their acceptance rates."""
 
     def run(x, key):
-        log_likelihood, size = _log_likelihood_of_noise(alive(), x), _noise_size(alive())
+        model = alive()
+        log_likelihood, size = _log_likelihood_of_noise(model, x), _noise_size(model)
         steps = _pilot(log_likelihood, (num_chains, batch, size), leapfrog_steps, fold_in(key, _PILOT))
         key = fold_in(key, _FORWARD)
         start = BatchNoise(fold_in(key, 0), (num_chains, batch)).normal((size,))

@@ -7,12 +7,12 @@ import tensorflow as tf
 _programs = weakref.WeakKeyDictionary()
 
 
-def compiled(model, make, *key):
-    """`make(alive)` compiled by XLA; made once for a model, `make` and a key, and kept for as long as the model is.
+def compiled(model, make, *settings):
+    """The function that `make(alive, *settings)` returns, compiled by XLA; made once, and kept for as long as the model is.
 
     `alive()` is the model. A program that held the model itself would keep it alive.
     """
     programs = _programs.setdefault(model, {})
-    if (make, *key) not in programs:
-        programs[make, *key] = tf.function(make(weakref.ref(model), *key), autograph=False, jit_compile=True)
-    return programs[make, *key]
+    if (make, *settings) not in programs:
+        programs[make, *settings] = tf.function(make(weakref.ref(model), *settings), autograph=False, jit_compile=True)
+    return programs[make, *settings]

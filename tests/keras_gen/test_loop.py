@@ -16,26 +16,31 @@ STEPS = 11  # of 20 images, the last of 15
 
 
 class _Shelf:
-    """Models with the state they were made in, to be taken from again: their compiled programs are what costs."""
+    """Models that tests have done with, to be taken again: their compiled programs are what costs."""
 
     def __init__(self):
-        self._made, self._taken = {}, set()
+        self._free, self._taken = {}, []
 
     def take(self, make, *key):
-        """A model of this kind that the test has not been given before, as `make()` makes one."""
-        for model, state in self._made.setdefault(key, []):
-            if id(model) not in self._taken:
-                for variable, value in zip(self._state(model), state, strict=True):
-                    variable.assign(value)
-                break
+        """A model of this kind as `make()` makes one, which the test has not been given before."""
+        free = self._free.setdefault(key, [])
+        if free:
+            model, start = free.pop()
+            for variable, value in zip(self._state(model), start, strict=True):
+                variable.assign(value)
         else:
             model = make()
-            self._made[key].append((model, [variable.numpy() for variable in self._state(model)]))
-        self._taken.add(id(model))
+            start = [variable.numpy() for variable in self._state(model)]
+        self._taken.append((free, (model, start)))
         return model
 
     def put_back(self):
+        for free, entry in self._taken:
+            free.append(entry)
         self._taken.clear()
+
+    def clear(self):
+        self._free.clear()
 
     @staticmethod
     def _state(model):
@@ -45,8 +50,15 @@ class _Shelf:
 _shelf = _Shelf()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def empty_shelf():
+    """Nothing of this module stays in memory."""
+    yield
+    _shelf.clear()
+
+
 @pytest.fixture(autouse=True)
-def shelf():
+def models_back_on_the_shelf():
     yield
     _shelf.put_back()
 
@@ -60,7 +72,7 @@ def new_model(jit_compile="auto", **kwargs):
 
 
 def model(jit_compile="auto", **kwargs):
-    """As `new_model`, for tests that do not compile it anew."""
+    """As `new_model`, for tests that change nothing but its variables: not how it is compiled, nor the epoch it begins at."""
     key = keras.config.dtype_policy().name, jit_compile, *sorted(kwargs.items())
     return _shelf.take(lambda: new_model(jit_compile, **kwargs), *key)
 
@@ -89,7 +101,7 @@ class Steps(keras.callbacks.Callback):
 @pytest.fixture(scope="module")
 def stock():
     """The history of Keras's own loop, one call a step."""
-    return fit(model(False), validation_data=IMAGES[:50])
+    return fit(model(jit_compile=False), validation_data=IMAGES[:50])
 
 
 def assert_same(history, other, names=None):
@@ -98,7 +110,7 @@ def assert_same(history, other, names=None):
 
 
 def test_the_same_history_as_keras_over_a_hundred_steps():
-    loop, plain = fit(model(), epochs=10), fit(model(False), epochs=10)
+    loop, plain = fit(model(), epochs=10), fit(model(jit_compile=False), epochs=10)
     assert_same(loop, plain)
 
 
@@ -143,7 +155,7 @@ def test_batches_of_varying_size():
     data = tf.data.Dataset.from_generator(
         lambda: (IMAGES[:size] for size in sizes), output_signature=tf.TensorSpec((None, 6, 6, 1), tf.float32)
     ).apply(tf.data.experimental.assert_cardinality(len(sizes)))
-    assert_same(fit(model(), data), fit(model(False), data))
+    assert_same(fit(model(), data), fit(model(jit_compile=False), data))
 
 
 @pytest.mark.parametrize("steps_per_epoch", [4, 13])
@@ -158,17 +170,17 @@ def test_steps_per_epoch_of_arrays(steps_per_epoch):
 def test_sample_weight_labels_and_validation_split():
     weights = np.random.default_rng(1).random(len(IMAGES)).astype(np.float32)
     arguments = {"sample_weight": weights, "validation_split": 0.2}
-    assert_same(fit(model(), **arguments), fit(model(False), **arguments))
+    assert_same(fit(model(), **arguments), fit(model(jit_compile=False), **arguments))
     zero = fit(model(), sample_weight=np.zeros(len(IMAGES), np.float32))
     assert zero["loss"] == [0.0, 0.0, 0.0]
     data = tf.data.Dataset.from_tensor_slices((IMAGES, np.zeros(len(IMAGES)), weights)).batch(20)
-    assert_same(fit(model(), data), fit(model(False), data))
+    assert_same(fit(model(), data), fit(model(jit_compile=False), data))
 
 
 def test_validation_freq_and_validation_steps():
     arguments = {"validation_data": IMAGES, "validation_freq": 2, "validation_steps": 3, "validation_batch_size": 10}
     arguments["epochs"] = 4
-    loop, plain = fit(model(), **arguments), fit(model(False), **arguments)
+    loop, plain = fit(model(), **arguments), fit(model(jit_compile=False), **arguments)
     assert len(loop["val_loss"]) == 2
     assert_same(loop, plain)
 
@@ -184,7 +196,7 @@ def test_generators_and_sequences():
 
     assert_same(
         model().fit(Batches(), epochs=2, verbose=0, shuffle=False).history,
-        model(False).fit(Batches(), epochs=2, verbose=0, shuffle=False).history,
+        model(jit_compile=False).fit(Batches(), epochs=2, verbose=0, shuffle=False).history,
     )
 
     def generator():
@@ -192,13 +204,13 @@ def test_generators_and_sequences():
             yield (IMAGES[:20],)
 
     loop = model().fit(generator(), epochs=2, steps_per_epoch=5, verbose=0).history
-    assert_same(loop, model(False).fit(generator(), epochs=2, steps_per_epoch=5, verbose=0).history)
+    assert_same(loop, model(jit_compile=False).fit(generator(), epochs=2, steps_per_epoch=5, verbose=0).history)
 
 
 def test_mixed_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        loop, plain = fit(model()), fit(model(False))
+        loop, plain = fit(model()), fit(model(jit_compile=False))
     finally:
         keras.config.set_dtype_policy("float32")
     np.testing.assert_allclose(loop["loss"], plain["loss"], rtol=1e-2)
@@ -206,7 +218,7 @@ def test_mixed_precision():
 
 def test_dynamic_binarisation_draws_the_same(stock):
     grey = np.random.default_rng(0).random(IMAGES.shape).astype(np.float32)
-    assert_same(fit(model(binarization="dynamic"), grey), fit(model(False, binarization="dynamic"), grey))
+    assert_same(fit(model(binarization="dynamic"), grey), fit(model(jit_compile=False, binarization="dynamic"), grey))
 
 
 def test_shuffling_is_a_function_of_the_seed_and_goes_on_after_an_interruption():
@@ -321,11 +333,11 @@ def test_backup_and_restore_continues_where_it_stopped(tmp_path):
             if epoch == 2:
                 raise KeyboardInterrupt
 
-    whole = model()
+    whole = new_model()
     fit(whole, epochs=4, shuffle=True)
     with pytest.raises(KeyboardInterrupt):
-        fit(model(), epochs=4, shuffle=True, callbacks=[keras.callbacks.BackupAndRestore(tmp_path), Interrupt()])
-    resumed = model()
+        fit(new_model(), epochs=4, shuffle=True, callbacks=[keras.callbacks.BackupAndRestore(tmp_path), Interrupt()])
+    resumed = new_model()
     fit(resumed, epochs=4, shuffle=True, callbacks=[keras.callbacks.BackupAndRestore(tmp_path)])
     for ours, theirs in zip(resumed.weights, whole.weights, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
