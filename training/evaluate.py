@@ -5,6 +5,7 @@ import tensorflow as tf
 
 import keras_gen as kg
 import training.data
+from keras_gen.evaluation.programs import compiled
 from keras_gen.helmholtz.likelihood import LikelihoodModel
 from keras_gen.noise import fold_in
 from training import baselines
@@ -176,15 +177,15 @@ def _describe(model, settings):
 
 def elbo(model, images, batch_size, seed):
     """The ELBO of each image, float64 `[N]`, nats, averaged over a few draws."""
-    objective = kg.objectives.ELBO(num_samples=_ELBO_SAMPLES)
-
-    @tf.function(autograph=False, reduce_retracing=True)
-    def bound(x, key):
-        return objective(model, x, key).figures["bound"]
-
+    bound = compiled(model, _bound)
     key = tf.constant([seed, 1])
     starts = range(0, len(images), batch_size)
     return np.concatenate([bound(tf.constant(images[i : i + batch_size]), fold_in(key, i)) for i in starts]).astype(np.float64)
+
+
+def _bound(alive):
+    objective = kg.objectives.ELBO(num_samples=_ELBO_SAMPLES)
+    return lambda x, key: objective(alive(), x, key).figures["bound"]
 
 
 def _figure(per_image):

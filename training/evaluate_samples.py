@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from keras_gen import evaluation
 from keras_gen.adversarial.averaging import averaged
+from keras_gen.evaluation.programs import compiled
 from training.data import to_float
 
 _SAMPLES = 10_000  # as published, for Parzen windows
@@ -125,7 +126,7 @@ def draw(model, num, seed):
     rows = np.stack([np.full(num, seed), np.arange(num)], axis=1).astype(np.int32)
     num_classes = getattr(model, "num_classes", 0)
     classes = np.arange(num) % num_classes if num_classes else None
-    generate = tf.function(model.generate, autograph=False)
+    generate = compiled(model, _generating)
     parts = []
     for start in range(0, num, _CHUNK):
         given = [rows[start : start + _CHUNK]]
@@ -133,6 +134,10 @@ def draw(model, num, seed):
             given.append(tf.constant(classes[start : start + _CHUNK], tf.int32))
         parts.append(generate(*map(tf.constant, given)))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, classes
+
+
+def _generating(alive):
+    return lambda *inputs: alive().generate(*inputs)
 
 
 def classification_error(model, images, labels):

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_gen.evaluation.likelihood import admitted, binarized_batches, log_likelihood
+from keras_gen.evaluation.programs import compiled
 from keras_gen.noise import fold_in
 
 # A stream beside those of `log_likelihood`'s chunks, which are numbered from 0.
@@ -95,15 +96,7 @@ def explain_bound(model, images, num_samples=10, likelihood_samples=1000, batch_
             raise ValueError(f"{name}={value}: must be at least 1.")
     images = admitted(model, images, progress)
 
-    @tf.function(autograph=False)
-    def parts_of(x, key):
-        trace = model.trace(x, num_samples, key)
-        layers = []
-        for group in trace.groups:
-            mean, noise = _posterior_mean(group)
-            layers.append((_over_samples(group.kl(), 1), _unit_kl(group), mean, noise))
-        return tf.reduce_mean(trace.log_likelihood, axis=0), layers
-
+    parts_of = compiled(model, _parts, num_samples)
     batches = []
     for x, count, key in binarized_batches(model, images, batch_size, seed):
         parts = parts_of(x, fold_in(key, _BOUND))
@@ -133,6 +126,20 @@ def explain_bound(model, images, num_samples=10, likelihood_samples=1000, batch_
         seed=seed,
         binarization=estimate.binarization,
     )
+
+
+def _parts(alive, num_samples):
+    """Of each image the reconstruction, and of each layer the KL, that of its units, and the posterior mean and its noise."""
+
+    def parts_of(x, key):
+        trace = alive().trace(x, num_samples, key)
+        layers = []
+        for group in trace.groups:
+            mean, noise = _posterior_mean(group)
+            layers.append((_over_samples(group.kl(), 1), _unit_kl(group), mean, noise))
+        return tf.reduce_mean(trace.log_likelihood, axis=0), layers
+
+    return parts_of
 
 
 def _over_samples(values, rank):

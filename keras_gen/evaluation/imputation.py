@@ -4,9 +4,9 @@ import dataclasses
 import math
 
 import numpy as np
-import tensorflow as tf
 
 from keras_gen.evaluation.likelihood import admitted, binarized_batches
+from keras_gen.evaluation.programs import compiled
 from keras_gen.noise import fold_in
 from keras_gen.objectives import ELBO
 from keras_gen.sequential.masks import check_mask
@@ -76,13 +76,7 @@ def imputation_score(model, images, masks=None, num_samples=10, batch_size=100, 
         if not fraction:
             raise ValueError("masks observe every pixel; there is nothing to impute, and no share of pixels to divide by.")
         images = np.concatenate([images, masks], axis=-1)
-    objective = ELBO(num_samples)
-
-    @tf.function(autograph=False)
-    def figures(x, key):
-        found = objective(model, x, key).figures
-        return found["reconstruction"], found["kl"]
-
+    figures = compiled(model, _figures, num_samples)
     parts = []
     for x, count, key in binarized_batches(model, images, batch_size, seed):
         parts.append([part.numpy()[:count].astype(np.float64) for part in figures(x, fold_in(key, 0))])
@@ -90,3 +84,14 @@ def imputation_score(model, images, masks=None, num_samples=10, batch_size=100, 
     return ImputationScore(
         kl - reconstruction, float(-np.mean(reconstruction)), float(np.mean(kl)), fraction, num_samples, seed, how
     )
+
+
+def _figures(alive, num_samples):
+    """The reconstruction and the KL of each image."""
+    objective = ELBO(num_samples)
+
+    def figures(x, key):
+        found = objective(alive(), x, key).figures
+        return found["reconstruction"], found["kl"]
+
+    return figures

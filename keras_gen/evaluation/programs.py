@@ -7,12 +7,18 @@ import tensorflow as tf
 _programs = weakref.WeakKeyDictionary()
 
 
-def compiled(model, make, *settings):
-    """The function that `make(alive, *settings)` returns, compiled by XLA; made once, and kept for as long as the model is.
+def compiled(model, make, *settings, xla=False):
+    """The function that `make(alive, *settings)` returns, compiled; made once, and kept for as long as the model is.
 
     `alive()` is the model. A program that held the model itself would keep it alive.
+
+    Args:
+        model: what the program computes with.
+        make: a function of a module, which with `settings` (hashable) says which program it is.
+        xla: whether XLA compiles it: worth its seconds where a program runs for long.
     """
     programs = _programs.setdefault(model, {})
     if (make, *settings) not in programs:
-        programs[make, *settings] = tf.function(make(weakref.ref(model), *settings), autograph=False, jit_compile=True)
+        made = make(weakref.ref(model), *settings)
+        programs[make, *settings] = tf.function(made, autograph=False, jit_compile=xla or None)
     return programs[make, *settings]
