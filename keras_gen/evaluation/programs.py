@@ -18,7 +18,7 @@ def compiled(model, make, *settings, xla=False):
         xla: whether XLA compiles it: worth its seconds where a program runs for long.
     """
     programs = _programs.setdefault(model, {})
-    if (make, *settings) not in programs:
-        made = make(weakref.ref(model), *settings)
-        programs[make, *settings] = tf.function(made, autograph=False, jit_compile=xla or None)
-    return programs[make, *settings]
+    which = (make, *settings)
+    if which not in programs:
+        programs[which] = tf.function(make(weakref.ref(model), *settings), autograph=False, jit_compile=xla or None)
+    return programs[which]
