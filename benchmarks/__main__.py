@@ -12,8 +12,10 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("command", nargs="?", choices=("run", "table", "check", "orderings", "samplers"), default="run")
-    parser.add_argument("--full", action="store_true", help="all cases, five repeats, and the curves (under 40 minutes)")
-    parser.add_argument("--quick", action="store_true", help="three shorter repeats (under 5 minutes): the default")
+    full = "all cases and contenders, five repeats, the races to a bound, and the curves (under 40 minutes)"
+    quick = "four cases, those contenders that have a limit, three shorter repeats (under 5 minutes): the default"
+    parser.add_argument("--full", action="store_true", help=full)
+    parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--only", nargs="+", metavar="CASE", help="these cases alone; results of the others stay as they are")
     parser.add_argument("--output", default=FOLDER, help="folder of results.json and results.svg")
     arguments = parser.parse_args()
@@ -71,7 +73,7 @@ def check(only=None):
     for name, case in cases().items():
         if not only or name in only:
             with tempfile.TemporaryDirectory() as folder, Processes() as processes:
-                figures = start(case, 1, os.path.join(folder, "reference.npz"), processes)
+                figures = start(case, 1, os.path.join(folder, "reference.npz"), processes, case.contenders)
             for peer, own in figures.items():
                 if "error" in own:
                     raise RuntimeError(f"{name}, {peer}: {own['error']}")

@@ -32,7 +32,6 @@ CASES = (
         contenders={**_OURS, **_JAX},
         settings={**_SETTINGS, "samples": 1},
         quick_steps=100,
-        quick_without=("jax",),
         limits=_LIMITS,
     ),
     Case(
@@ -42,7 +41,6 @@ CASES = (
         settings=_SETTINGS,
         steps=100,
         quick_steps=50,
-        quick_without=("jax", "pyro"),
         limits=(*_LIMITS, ("Pyro, whose weights are of whole batches", ("pyro",), None, None)),
         scaling={"samples": [1, 2, 5, 10, 20, 50]},
     ),
@@ -54,7 +52,6 @@ CASES = (
         settings={**_SETTINGS, "samples": 50},
         steps=30,
         quick_steps=20,
-        quick_without=("jax",),
         limits=_LIMITS,
     ),
     Case(

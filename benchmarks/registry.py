@@ -16,8 +16,7 @@ class Case:
         steps: steps an epoch, the unit of a timed repeat.
         quick_steps: the same in quick mode.
         quick: whether quick mode, which has five minutes, measures it (where it is not asked for by name).
-        quick_without: contenders that quick mode leaves out.
-        target: validation bound, nats, that ends the race for "time to a bound".
+        target: validation bound, nats, that ends the race for "time to a bound", of full mode alone.
         limits: ("what", contender or contenders of which the faster counts, must, aim): ratios of our step to theirs.
         scaling: setting to values, for the curves of step time.
         first_limits: seconds of our first step, compilation included: (must, aim).
@@ -31,12 +30,16 @@ class Case:
     steps: int = 300
     quick_steps: int = 300
     quick: bool = True
-    quick_without: tuple = ()
     target: float | None = None
     limits: tuple = ()
     scaling: dict = field(default_factory=dict)
     first_limits: tuple = (10.0, 4.0)
     precision_epochs: int = 0
+
+    def measured(self, full):
+        """The names of the contenders that a mode measures: all, or in quick mode ours and those that a limit needs."""
+        needed = {"keras_gen", *(name for _, names, must, _ in self.limits if must is not None for name in names)}
+        return [name for name in self.contenders if full or name in needed]
 
 
 FAMILIES = ("benchmarks.vae", "benchmarks.belief_network", "benchmarks.adversarial", "benchmarks.draw")

@@ -14,6 +14,8 @@ from benchmarks.table import measured
 #: Largest relative errors of a port's loss and of its gradient (over the gradient's largest element), float32.
 PORT_TOLERANCE = {"loss": 1e-5, "gradient": 1e-4}
 
+#: Repeats of a contender that is far behind; of the others there are more.
+FEW = 2
 
 #: Keras's dtype policies that are compared.
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -27,7 +29,8 @@ def run(full=False, only=None, say=print):
     """All measurements: JSON values.
 
     Args:
-        full: five repeats of a case's `steps` and the curves; else three shorter repeats.
+        full: all contenders, five repeats of a case's `steps`, the races to a bound and the curves; else the contenders that a
+            limit needs, and three shorter repeats.
         only: names of cases; None for all.
         say: takes a line of progress.
     """
@@ -76,18 +79,18 @@ def measure(case, full=False, say=print):
     """One case: name of contender to its figures, or to {"error": why there are none}."""
     steps = case.steps if full else case.quick_steps
     with tempfile.TemporaryDirectory() as folder, Processes() as processes:
-        leave_out = () if full else case.quick_without
-        figures = start(case, steps, os.path.join(folder, "reference.npz"), processes, leave_out)
+        figures = start(case, steps, os.path.join(folder, "reference.npz"), processes, case.measured(full))
         say(f"{case.name}: all ports are right")
-        for _ in range(5 if full else 3):
+        for repeat in range(5 if full else 3):
             for name, process in list(processes.items()):
                 with figures.watch(name, processes):
-                    seconds = process.ask("train", epochs=1)["seconds"]
-                    figures[name]["ms"] += [1e3 * each / steps for each in seconds]
+                    if repeat < FEW or not _far_behind(figures[name]["ms"], figures["keras_gen"]["ms"]):
+                        seconds = process.ask("train", epochs=1)["seconds"]
+                        figures[name]["ms"] += [1e3 * each / steps for each in seconds]
         for name, process in list(processes.items()):
             figures[name].update(spread(figures[name]["ms"]))
             figures[name]["first"] = max(0.0, figures[name]["first"] - 1e-3 * steps * figures[name]["median"])
-            if case.target is not None and not name.startswith("products"):
+            if full and case.target is not None and not name.startswith("products"):
                 with figures.watch(name, processes):
                     figures[name]["bound"] = process.ask("time_to_bound", target=case.target, most_epochs=20)
             figures[name]["memory"] = process.ask("peak_memory")["bytes"]
@@ -96,29 +99,45 @@ def measure(case, full=False, say=print):
     return dict(figures)
 
 
-def start(case, steps, reference, processes, leave_out=()):
-    """Starts the case's contenders into `processes`, times their first epochs and checks every port against our model.
+def _far_behind(ms, ours):
+    """Whether further repeats would tell nothing: each step so far took five times ours or more."""
+    return min(ms) >= 5 * max(ours)
+
+
+def start(case, steps, reference, processes, names):
+    """Starts the contenders of these names into `processes`, times their first epochs and checks every port against our model.
 
     Raises:
         WrongPort: a port whose loss or gradient is not ours.
     """
     figures = _Figures()
-    for name, where in case.contenders.items():
-        if name not in leave_out:
-            figures[name], processes[name] = {"ms": []}, Process()
-            processes[name].send("load", contender=where)
-    for name, process in list(processes.items()):
-        with figures.watch(name, processes):
-            process.receive()
-    for name, process in list(processes.items()):
-        with figures.watch(name, processes):
-            process.ask("build", settings=case.settings, steps=steps, reference=reference)
-            figures[name]["first"] = process.ask("first")["seconds"]
-            if name == "keras_gen":
-                process.ask("write_reference", reference=reference)
-            elif not name.startswith("products"):
-                figures[name]["port_errors"] = check(case, name, process, processes["keras_gen"], reference)
+    for name in names:
+        figures[name], processes[name] = {"ms": []}, Process()
+        processes[name].send("load", contender=case.contenders[name])
+    _receive(figures, processes)
+    ours, build = processes["keras_gen"], {"settings": case.settings, "steps": steps, "reference": reference}
+    with figures.watch("keras_gen", processes):
+        ours.ask("build", **build)
+        figures["keras_gen"]["first"] = ours.ask("first")["seconds"]
+        ours.ask("write_reference", reference=reference)
+    others = [name for name in processes if name != "keras_gen"]
+    for name in others:  # not timed, so all at once: they start from the weights that ours has just written
+        processes[name].send("build", **build)
+    _receive(figures, processes, others)
+    for name in others:
+        if name in processes:
+            with figures.watch(name, processes):
+                figures[name]["first"] = processes[name].ask("first")["seconds"]
+                if not name.startswith("products"):
+                    figures[name]["port_errors"] = check(case, name, processes[name], ours, reference)
     return figures
+
+
+def _receive(figures, processes, names=None):
+    """Waits for the answers of `names`, or of all."""
+    for name in list(processes) if names is None else names:
+        with figures.watch(name, processes):
+            processes[name].receive()
 
 
 def check(case, name, port, ours, reference):
@@ -172,11 +191,12 @@ def curves(only=None, say=print):
                 for place in range(len(values)):
                     processes[place] = Process()
                     processes[place].send("load", contender=case.contenders["keras_gen"])
-                for place, process in processes.items():
-                    process.receive()
                     settings = {**case.settings, setting: values[place]}
-                    process.ask("build", settings=settings, steps=steps, reference=os.path.join(folder, "none"))
-                    process.ask("first")
+                    processes[place].send("build", settings=settings, steps=steps, reference=os.path.join(folder, "none"))
+                    processes[place].send("first")
+                for process in processes.values():  # nothing of this is timed: all start at once
+                    for _ in ("load", "build", "first"):
+                        process.receive()
                 for _ in range(3):
                     for place, process in processes.items():
                         seconds[place] += process.ask("train", epochs=1)["seconds"]

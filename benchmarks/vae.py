@@ -27,7 +27,6 @@ _DENSE = {
     "objective": "elbo",
     "decoder_weights": 6,
 }
-_ALL_BUT_SCAN = tuple(name for name in CONTENDERS if name not in ("keras_gen", "jax_scan"))
 _CONVOLUTIONAL = {**_DENSE, "network": "convolutional", "hidden": [32, 64], "activation": "relu", "decoder_weights": 8}
 
 CASES = (
@@ -59,7 +58,6 @@ CASES = (
         settings={**_DENSE, "objective": "iwae", "samples": 5},
         steps=100,
         quick_steps=100,
-        quick_without=_ALL_BUT_SCAN,
         target=-140.0,
         limits=(
             ("JAX `lax.scan`", ("jax_scan",), 1.15, 0.8),
@@ -75,7 +73,6 @@ CASES = (
         settings={**_DENSE, "objective": "iwae", "samples": 50},
         steps=30,
         quick_steps=30,
-        quick_without=_ALL_BUT_SCAN,
         limits=(
             ("JAX `lax.scan`", ("jax_scan",), 1.15, 0.8),
             ("PyTorch, the faster", ("torch", "torch_compile"), None, None),
@@ -90,7 +87,6 @@ CASES = (
         steps=30,
         quick_steps=30,
         precision_epochs=4,
-        quick_without=("keras", "keras_xla", "jax"),
         limits=(
             ("PyTorch, the faster", ("torch", "torch_compile"), 0.75, 0.5),
             ("JAX", ("jax",), None, None),
