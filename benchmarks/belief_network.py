@@ -50,7 +50,7 @@ CASES = (
         title="belief network, RWS K = 50",
         contenders={**_OURS, **_JAX},
         settings={**_SETTINGS, "samples": 50},
-        steps=30,
+        steps=20,
         quick_steps=20,
         limits=_LIMITS,
     ),

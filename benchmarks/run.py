@@ -186,7 +186,7 @@ def curves(only=None, say=print):
     drawn = []
     for case in cases().values():
         for setting, values in case.scaling.items() if not only or case.name in only else ():
-            steps, seconds = min(50, case.steps), [[] for _ in values]
+            steps, seconds = min(50, case.quick_steps), [[] for _ in values]
             with tempfile.TemporaryDirectory() as folder, Processes() as processes:
                 for place in range(len(values)):
                     processes[place] = Process()

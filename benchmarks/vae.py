@@ -44,7 +44,7 @@ CASES = (
             ("Pythae", ("pythae",), None, None),
             ("its matrix products alone, the fastest", tuple(_PRODUCTS), 1.8, 1.3),
         ),
-        precision_epochs=20,
+        precision_epochs=10,
         scaling={
             "hidden": [[100, 100], [200, 200], [400, 400], [800, 800]],
             "size": [14, 28, 56],
@@ -71,8 +71,8 @@ CASES = (
         title="IWAE K = 50",
         contenders=CONTENDERS,
         settings={**_DENSE, "objective": "iwae", "samples": 50},
-        steps=30,
-        quick_steps=30,
+        steps=15,
+        quick_steps=15,
         limits=(
             ("JAX `lax.scan`", ("jax_scan",), 1.15, 0.8),
             ("PyTorch, the faster", ("torch", "torch_compile"), None, None),

@@ -10,6 +10,7 @@ import pytest
 
 import benchmarks
 from benchmarks import picture, run, table
+from benchmarks.registry import cases
 
 SPREAD = {"min": 1.0, "max": 4.0, "first": 3.0, "memory": 2**30, "ms": []}
 
@@ -54,6 +55,21 @@ def test_a_case_has_its_own_limit_for_the_first_step():
     found["cases"]["draw"] = found["cases"]["vae"]
     limits = {row["what"]: row["must"] for row in table.ratios(found) if "first step" in row["what"]}
     assert sorted(limits.values()) == [10.0, 30.0]
+
+
+def test_quick_mode_measures_what_the_limits_need_and_no_more():
+    for case in cases().values():
+        quick = case.measured(full=False)
+        limited = {name for _, names, must, _ in case.limits if must is not None for name in names}
+        assert quick[0] == "keras_gen" and set(quick[1:]) == limited
+        assert case.measured(full=True) == list(case.contenders)
+    assert "pythae" not in cases()["vae"].measured(full=False)
+
+
+def test_a_contender_is_far_behind_only_where_none_of_its_steps_came_near():
+    assert run._far_behind([10.0, 12.0], [1.9, 2.0])
+    assert not run._far_behind([9.9, 30.0], [1.9, 2.0])
+    assert not run._far_behind([1.0, 1.1], [1.0, 1.0])
 
 
 def test_cases_measured_anew_replace_their_own_results_alone():
