@@ -45,7 +45,6 @@ CASES = (
         contenders={**_OURS, **_TORCH},
         settings=_GAN,
         steps=30,
-        quick_steps=30,
         limits=(_PYTORCH,),
     ),
     Case(
@@ -55,7 +54,6 @@ CASES = (
         contenders={**_OURS, **_TORCH},
         settings=_DCGAN,
         steps=30,
-        quick_steps=30,
         limits=(_PYTORCH,),
     ),
     Case(
@@ -69,7 +67,6 @@ CASES = (
         },
         settings=_AAE,
         steps=30,
-        quick_steps=30,
         limits=(("JAX `lax.scan`", ("jax_scan",), 1.15, 0.8), ("JAX", ("jax",), None, None)),
     ),
 )

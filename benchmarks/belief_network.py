@@ -51,7 +51,6 @@ CASES = (
         contenders={**_OURS, **_JAX},
         settings={**_SETTINGS, "samples": 50},
         steps=20,
-        quick_steps=20,
         limits=_LIMITS,
     ),
     Case(

@@ -14,7 +14,7 @@ class Case:
         contenders: name to "module:class" of a `Contender`; the first, `keras_gen`, is ours and the reference.
         settings: what the family's contenders need to build it.
         steps: steps an epoch, the unit of a timed repeat.
-        quick_steps: the same in quick mode.
+        quick_steps: the same in quick mode and, at most 50, for the curves; None for `steps`.
         quick: whether quick mode, which has five minutes, measures it (where it is not asked for by name).
         target: validation bound, nats, that ends the race for "time to a bound", of full mode alone.
         limits: ("what", contender or contenders of which the faster counts, must, aim): ratios of our step to theirs.
@@ -28,13 +28,17 @@ class Case:
     contenders: dict
     settings: dict
     steps: int = 300
-    quick_steps: int = 300
+    quick_steps: int | None = None
     quick: bool = True
     target: float | None = None
     limits: tuple = ()
     scaling: dict = field(default_factory=dict)
     first_limits: tuple = (10.0, 4.0)
     precision_epochs: int = 0
+
+    def epoch_steps(self, full):
+        """The steps of an epoch in a mode."""
+        return self.steps if full or self.quick_steps is None else self.quick_steps
 
     def measured(self, full):
         """The names of the contenders that a mode measures: all, or in quick mode ours and those that a limit needs."""

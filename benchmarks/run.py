@@ -77,7 +77,7 @@ def renewed(results, old):
 
 def measure(case, full=False, say=print):
     """One case: name of contender to its figures, or to {"error": why there are none}."""
-    steps = case.steps if full else case.quick_steps
+    steps = case.epoch_steps(full)
     with tempfile.TemporaryDirectory() as folder, Processes() as processes:
         figures = start(case, steps, os.path.join(folder, "reference.npz"), processes, case.measured(full))
         say(f"{case.name}: all ports are right")
@@ -114,7 +114,7 @@ def start(case, steps, reference, processes, names):
     for name in names:
         figures[name], processes[name] = {"ms": []}, Process()
         processes[name].send("load", contender=case.contenders[name])
-    _receive(figures, processes)
+    _receive(figures, processes, names)
     ours, build = processes["keras_gen"], {"settings": case.settings, "steps": steps, "reference": reference}
     with figures.watch("keras_gen", processes):
         ours.ask("build", **build)
@@ -133,9 +133,9 @@ def start(case, steps, reference, processes, names):
     return figures
 
 
-def _receive(figures, processes, names=None):
-    """Waits for the answers of `names`, or of all."""
-    for name in list(processes) if names is None else names:
+def _receive(figures, processes, names):
+    """Waits for the answers of these contenders."""
+    for name in names:
         with figures.watch(name, processes):
             processes[name].receive()
 
@@ -186,7 +186,7 @@ def curves(only=None, say=print):
     drawn = []
     for case in cases().values():
         for setting, values in case.scaling.items() if not only or case.name in only else ():
-            steps, seconds = min(50, case.quick_steps), [[] for _ in values]
+            steps, seconds = min(50, case.epoch_steps(full=False)), [[] for _ in values]
             with tempfile.TemporaryDirectory() as folder, Processes() as processes:
                 for place in range(len(values)):
                     processes[place] = Process()

@@ -57,7 +57,6 @@ CASES = (
         contenders=CONTENDERS,
         settings={**_DENSE, "objective": "iwae", "samples": 5},
         steps=100,
-        quick_steps=100,
         target=-140.0,
         limits=(
             ("JAX `lax.scan`", ("jax_scan",), 1.15, 0.8),
@@ -72,7 +71,6 @@ CASES = (
         contenders=CONTENDERS,
         settings={**_DENSE, "objective": "iwae", "samples": 50},
         steps=15,
-        quick_steps=15,
         limits=(
             ("JAX `lax.scan`", ("jax_scan",), 1.15, 0.8),
             ("PyTorch, the faster", ("torch", "torch_compile"), None, None),
@@ -85,7 +83,6 @@ CASES = (
         contenders={name: where for name, where in CONTENDERS.items() if name != "jax_scan"},
         settings=_CONVOLUTIONAL,
         steps=30,
-        quick_steps=30,
         precision_epochs=4,
         limits=(
             ("PyTorch, the faster", ("torch", "torch_compile"), 0.75, 0.5),
