@@ -48,7 +48,7 @@ def run(full=False, only=None, say=print):
         if name in only if only else full or case.quick:
             results["cases"][name] = measure(case, full, say)
             results["measured"][name] = {"date": now(), "peaks": results["machine"]["peaks"]}
-    results["imports"] = imports(5 if full else 2)
+    results["imports"] = imports(4 if full else 2)
     say("imports")
     if full:
         results["curves"] = curves(only, say)

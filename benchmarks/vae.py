@@ -83,7 +83,7 @@ CASES = (
         contenders={name: where for name, where in CONTENDERS.items() if name != "jax_scan"},
         settings=_CONVOLUTIONAL,
         steps=30,
-        precision_epochs=4,
+        precision_epochs=3,
         limits=(
             ("PyTorch, the faster", ("torch", "torch_compile"), 0.75, 0.5),
             ("JAX", ("jax",), None, None),

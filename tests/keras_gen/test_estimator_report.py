@@ -14,23 +14,14 @@ from keras_gen import conditionals, objectives
 from keras_gen.evaluation import enumeration, estimator_report, estimators
 from keras_gen.objectives.objective import fitting
 from tests.keras_gen.enumeration import Enumeration
+from tests.keras_gen.gradients import IMAGES, gradient_draws, network
 from tests.statistics import FAILURE_RATE, assert_mean
 
-IMAGES = np.array([[1, 0, 0, 1], [1, 1, 0, 1], [0, 0, 1, 0]], np.float32).reshape(3, 2, 2, 1)
 BOUNDS = {
     "elbo": enumeration.exact_elbo,
     "log_likelihood": enumeration.exact_log_likelihood,
     "importance_bound": enumeration.exact_importance_bound,
 }
-
-
-def network(**kwargs):
-    """A belief network of 4 pixels and 3 + 2 units with weights large enough for all terms to matter."""
-    model = kg.SigmoidBeliefNetwork((2, 2, 1), units=(3, 2), seed=0, **kwargs)
-    rng = np.random.default_rng(1)
-    for variable in model.trainable_variables:
-        variable.assign(rng.normal(0.0, 1.0, variable.shape))
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -293,14 +284,7 @@ def single_variable(effect):
 
 def draws(model, objective, images, weights, count=2000):
     """`[count, P]`: single gradients of the bound by some weights, without the report's machinery."""
-
-    @tf.function(jit_compile=True)
-    def gradient(index):
-        with tf.GradientTape() as tape:
-            bound = -tf.reduce_mean(objective(model, tf.constant(images), tf.stack([11, index])).loss)
-        return tf.concat([tf.reshape(part, [-1]) for part in tape.gradient(bound, weights)], 0)
-
-    return np.stack([gradient(tf.constant(index)).numpy() for index in range(count)])
+    return gradient_draws(lambda seed: objective(model, tf.constant(images), seed).loss, weights, count)
 
 
 def of_the_logit(model, objective):

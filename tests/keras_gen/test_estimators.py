@@ -8,20 +8,8 @@ import tensorflow as tf
 import keras_gen as kg
 from keras_gen import objectives
 from tests.keras_gen.enumeration import Enumeration
+from tests.keras_gen.gradients import IMAGES, gradient_draws, name_of, network, replicated, set_baselines
 from tests.statistics import assert_mean
-
-IMAGES = np.array([[1, 0, 0, 1], [1, 1, 0, 1], [0, 0, 1, 0]], np.float32).reshape(3, 2, 2, 1)
-REPLICAS = 40  # draws of each image within one batch, averaged
-
-
-def network(**kwargs):
-    """A belief network of 4 pixels and 3 + 2 units with weights large enough for all terms to matter."""
-    model = kg.SigmoidBeliefNetwork((2, 2, 1), units=(3, 2), seed=0, **kwargs)
-    rng = np.random.default_rng(1)
-    for variable in model.trainable_variables:
-        variable.assign(rng.normal(0.0, 1.0, variable.shape))
-    return model
-
 
 KINDS = {
     "factorial": {},
@@ -59,25 +47,10 @@ def gradients(model, objective, count=500, settled=False):
 
         for index in range(20):
             settle(tf.constant([7, index]))
-    elif model.companion is not None:
-        rng = np.random.default_rng(3)
-        for mean in model.companion.means:
-            mean.assign(-4.0)
-        for variance in model.companion.variances:
-            variance.assign(2.25)
-        for guess in filter(None, model.companion.networks):
-            for variable in guess.trainable_variables:
-                variable.assign(rng.normal(0.0, 0.5, variable.shape))
-    x = tf.repeat(tf.constant(IMAGES), REPLICAS, axis=0)
-
-    @tf.function(jit_compile=True)
-    def gradient(seed):
-        with tf.GradientTape() as tape:
-            loss = -tf.reduce_mean(objective(model, x, seed).loss)
-        parts = zip(tape.gradient(loss, variables), variables, strict=True)
-        return tf.concat([tf.reshape(tf.zeros(own.shape) if part is None else part, [-1]) for part, own in parts], 0)
-
-    return np.stack([gradient(tf.constant([5, index])).numpy() for index in range(count)])
+    else:
+        set_baselines(model.companion)
+    x = replicated(IMAGES)
+    return gradient_draws(lambda seed: objective(model, x, seed).loss, variables, count)
 
 
 def mask_of(model, part):
@@ -96,10 +69,6 @@ UNBIASED = [
     objectives.MuProp(),
     objectives.MuProp(num_samples=2, baseline="input", hidden_units=4),
 ]
-
-
-def name_of(objective):
-    return "-".join([type(objective).__name__, *map(str, objective.get_config().values())])
 
 
 @pytest.mark.parametrize("objective", UNBIASED, ids=name_of)

@@ -10,11 +10,11 @@ import tensorflow as tf
 import export
 import keras_gen as kg
 from keras_gen import objectives
+from tests.keras_gen.gradients import gradient_draws, name_of, replicated, set_baselines, with_large_weights
 from tests.statistics import assert_mean
 
 IMAGES = np.array([[1, 0, 0, 1, 1, 1, 0, 1], [1, 1, 0, 1, 0, 0, 1, 0], [0, 0, 1, 0, 1, 0, 0, 0]], np.float32)
 IMAGES = IMAGES.reshape(3, 4, 2, 1)
-REPLICAS = 40  # draws of each image within one batch, averaged
 
 
 class Exact:
@@ -81,11 +81,7 @@ def log_bernoulli(bits, logits):
 
 
 def predictor(**kwargs):
-    model = kg.StructuredPredictor((4, 2, 1), units=(3, 2), seed=0, **kwargs)
-    rng = np.random.default_rng(1)
-    for variable in model.trainable_variables:
-        variable.assign(rng.normal(0.0, 1.5, variable.shape))
-    return model
+    return with_large_weights(kg.StructuredPredictor((4, 2, 1), units=(3, 2), seed=0, **kwargs), 1.5)
 
 
 @pytest.fixture(scope="module")
@@ -101,28 +97,9 @@ HIDDEN = slice(4, 4 + 15 + 8)
 def gradients(model, objective, count=500):
     """`[count, P]`: gradients of minus the loss of training steps, each the mean over a batch of replicas of all images."""
     model.compile(objective=objective)
-    variables = model.generator.trainable_variables
-    if model.companion is not None:
-        rng = np.random.default_rng(3)
-        for mean in model.companion.means:
-            mean.assign(-4.0)
-        for guess in filter(None, model.companion.networks):
-            for variable in guess.trainable_variables:
-                variable.assign(rng.normal(0.0, 0.5, variable.shape))
-    x = tf.repeat(tf.constant(IMAGES), REPLICAS, axis=0)
-
-    @tf.function(jit_compile=True)
-    def gradient(seed):
-        with tf.GradientTape() as tape:
-            loss = -tf.reduce_mean(model.step(x, seed).loss)
-        parts = tape.gradient(loss, variables)
-        return tf.concat([tf.reshape(part, [-1]) for part in parts], 0)
-
-    return np.stack([gradient(tf.constant([5, index])).numpy() for index in range(count)])
-
-
-def name_of(objective):
-    return "-".join([type(objective).__name__, *map(str, objective.get_config().values())])
+    set_baselines(model.companion)
+    x = replicated(IMAGES)
+    return gradient_draws(lambda seed: model.step(x, seed).loss, model.generator.trainable_variables, count)
 
 
 ONE_SAMPLE = [
