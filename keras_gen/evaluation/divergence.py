@@ -76,7 +76,7 @@ def density_ratio(p, q, hidden_units=(128, 128), folds=5, epochs=40, batch_size=
         hidden_units: of the critics' dense layers.
         folds: number of folds, at least 2.
         epochs: passes at most.
-        batch_size: rows a step.
+        batch_size: rows a step; all of a fold's where they are fewer.
         weight_decay: of AdamW.
         seed: int, of the folds, the weights and the order of the rows.
 
@@ -103,6 +103,7 @@ def density_ratio(p, q, hidden_units=(128, 128), folds=5, epochs=40, batch_size=
     random = np.random.default_rng(seed)
     fold_of = {name: random.permutation(len(values)) % folds for name, values in rows.items()}
     ratios = {name: np.zeros(len(values)) for name, values in rows.items()}
+    training = _Training(size, len(both) * (folds - 1) // folds, hidden_units, epochs, batch_size, weight_decay)
     critics = []
     for fold in range(folds):
         parts, weights, labels = [], [], []
@@ -114,7 +115,7 @@ def density_ratio(p, q, hidden_units=(128, 128), folds=5, epochs=40, batch_size=
             weights.append(np.full(len(kept), 1.0 / len(kept), np.float32))
         order = random.permutation(sum(map(len, parts)))
         x, y, weight = (np.concatenate(each)[order] for each in (parts, labels, weights))
-        critic = _trained(x, y, weight / weight.mean(), hidden_units, epochs, batch_size, weight_decay, seed + fold)
+        critic = training.critic(x, y, weight / weight.mean(), seed + fold)
         critics.append(critic)
         for name, values in rows.items():
             ratios[name][fold_of[name] == fold] = critic(values[fold_of[name] == fold]).numpy()[:, 0]
@@ -136,25 +137,55 @@ def jensen_shannon(p, q, **options):
     return density_ratio(p, q, **options).jensen_shannon
 
 
-def _trained(x, y, weight, hidden_units, epochs, batch_size, weight_decay, seed):
-    keras.utils.set_random_seed(seed)
-    layers = [keras.layers.Dense(units, activation="relu") for units in hidden_units]
-    critic = keras.Sequential([keras.Input(x.shape[1:]), *layers, keras.layers.Dense(1)])
-    held_out = max(1, len(x) // 10)
-    steps = math.ceil((len(x) - held_out) / batch_size)
-    rate = keras.optimizers.schedules.CosineDecay(3e-3, steps * epochs)
-    critic.compile(
-        keras.optimizers.AdamW(rate, weight_decay=weight_decay),
-        loss=keras.losses.BinaryCrossentropy(from_logits=True),
-        weighted_metrics=[],
-        jit_compile=True,
-    )
-    stopping = keras.callbacks.EarlyStopping(patience=8, restore_best_weights=True)
-    train = tf.data.Dataset.from_tensor_slices((x[held_out:], y[held_out:], weight[held_out:]))
-    train = train.shuffle(len(x), seed=seed).batch(batch_size, drop_remainder=True)
-    validation = (x[:held_out], y[:held_out], weight[:held_out])
-    critic.fit(train, validation_data=validation, epochs=epochs, callbacks=[stopping], shuffle=False, verbose=0)
-    return critic
+class _Training:
+    """Trains the critics of all folds, one after the other, by one compiled program.
+
+    Args:
+        size: values a row.
+        rows: from how many rows a critic learns, a tenth of which say when to stop.
+        hidden_units, epochs, batch_size, weight_decay: see `density_ratio`; a batch has no more rows than there are.
+    """
+
+    def __init__(self, size, rows, hidden_units, epochs, batch_size, weight_decay):
+        self._size, self._hidden_units, self._epochs = size, hidden_units, epochs
+        self._held_out = max(1, rows // 10)
+        self._batch_size = min(batch_size, rows - self._held_out)
+        steps = math.ceil((rows - self._held_out) / self._batch_size)
+        rate = keras.optimizers.schedules.CosineDecay(3e-3, steps * epochs)
+        self._critic = self._new()
+        self._critic.compile(
+            keras.optimizers.AdamW(rate, weight_decay=weight_decay),
+            loss=keras.losses.BinaryCrossentropy(from_logits=True),
+            weighted_metrics=[],
+            jit_compile=True,
+        )
+        self._critic.optimizer.build(self._critic.trainable_variables)
+        self._start = [variable.numpy() for variable in self._critic.optimizer.variables]
+
+    def critic(self, x, y, weight, seed):
+        """A new critic's weights are of `seed`, and so is the order of the rows."""
+        keras.utils.set_random_seed(seed)
+        critic, first = self._new(), self._held_out
+        self._critic.set_weights(critic.get_weights())
+        for variable, value in zip(self._critic.optimizer.variables, self._start, strict=True):
+            variable.assign(value)
+        train = tf.data.Dataset.from_tensor_slices((x[first:], y[first:], weight[first:]))
+        train = train.shuffle(len(x), seed=seed).batch(self._batch_size, drop_remainder=True)
+        self._critic.fit(
+            train,
+            validation_data=(x[:first], y[:first], weight[:first]),
+            validation_batch_size=self._held_out,
+            epochs=self._epochs,
+            callbacks=[keras.callbacks.EarlyStopping(patience=8, restore_best_weights=True)],
+            shuffle=False,
+            verbose=0,
+        )
+        critic.set_weights(self._critic.get_weights())
+        return critic
+
+    def _new(self):
+        layers = [keras.layers.Dense(units, activation="relu") for units in self._hidden_units]
+        return keras.Sequential([keras.Input((self._size,)), *layers, keras.layers.Dense(1)])
 
 
 def _rows(values, name, size, mean=0.0, scale=1.0):

@@ -141,6 +141,13 @@ def test_the_density_ratio_of_two_gaussians():
     assert ratio.p_value < 1e-6
 
 
+def test_critics_learn_from_fewer_samples_than_a_batch_has():
+    random = np.random.default_rng(0)
+    p, q = random.standard_normal((40, 2)) + 3.0, random.standard_normal((40, 2))
+    ratio = evaluation.density_ratio(p, q, hidden_units=(16,), folds=2, batch_size=200)
+    assert ratio.accuracy.value > 0.9 and ratio.p_value < 1e-6
+
+
 def test_equal_distributions_have_no_divergence():
     random = np.random.default_rng(1)
     p, q = random.standard_normal((1000, 2)), random.standard_normal((1000, 2))
