@@ -7,6 +7,7 @@ Mnih, Heess, Graves, Kavukcuoglu: Recurrent models of visual attention. NeurIPS 
 """
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -63,9 +64,15 @@ class Placing:
         """The images of a split of the base, each placed once, of the type in which they are stored."""
         images = self.base.split(split)
         key = fold_in([_SEED, 0], ("train", "validation", "test").index(split))[0]
-        place = tf.function(self, autograph=False, reduce_retracing=True)
         starts = range(0, len(images), _CHUNK)
-        return np.concatenate([place(images[i : i + _CHUNK], _rows(key, i, len(images[i : i + _CHUNK]))) for i in starts])
+        parts = [self._compiled(images[i : i + _CHUNK], _rows(key, i, len(images[i : i + _CHUNK]))) for i in starts]
+        return np.concatenate(parts)
+
+    @functools.cached_property
+    def _compiled(self):
+        """Itself as one program for all splits and any number of images."""
+        images = tf.TensorSpec((None, *self.base.train.shape[1:]), self.base.train.dtype)
+        return tf.function(self.__call__, input_signature=[images, tf.TensorSpec((None, 2), tf.int32)], autograph=False)
 
 
 def placing(kind, base, canvas=None):
