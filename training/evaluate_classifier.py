@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_gen.evaluation.programs import compiled
 from training.data import to_float
 
 _CHUNK = 500
@@ -44,17 +45,16 @@ def evaluate_classifier(model, data, raw, split, settings, seed):
 
 def _wrong(model, raw, labels, seed, mean_locations):
     """Whether each image is classified wrong, bool `[N]`."""
-
-    @tf.function(autograph=False, reduce_retracing=True)
-    def classes(images, rows):
-        return tf.argmax(model.classify(images, rows, mean_locations), axis=-1)
-
-    found = []
+    classes, found = compiled(model, _classes, mean_locations), []
     for start in range(0, len(raw), _CHUNK):
         images = to_float(raw[start : start + _CHUNK])
         rows = np.stack([np.full(len(images), seed), start + np.arange(len(images))], axis=1).astype(np.int32)
         found.append(classes(tf.constant(images), tf.constant(rows)))
     return np.concatenate(found) != labels
+
+
+def _classes(alive, mean_locations):
+    return lambda images, rows: tf.argmax(alive().classify(images, rows, mean_locations), axis=-1)
 
 
 def _share(wrong):
