@@ -10,6 +10,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_gen.images import check_values
+
 SHIPPED = Path(__file__).with_name("feature_networks")
 _CHUNK = 1_000
 
@@ -38,6 +40,7 @@ class FeatureNetwork:
 
     def fit(self, images, labels, epochs=10, seed=0, verbose=0):
         """Trains on images float `[N, H, W, C]` in [0, 1] with integer labels `[N]`; returns self."""
+        check_values(images)
         keras.utils.set_random_seed(seed)
         twin = FeatureNetwork(self.data_shape, self.num_classes)  # whose weights are of that seed
         self._features, self._classifier = twin._features, twin._classifier
@@ -61,6 +64,7 @@ class FeatureNetwork:
 
     def __call__(self, images):
         images = np.asarray(images, np.float32)
+        check_values(images)
         if images.shape[1:] != self.data_shape:
             raise ValueError(f"images have shape {images.shape}; this feature network is for {('N', *self.data_shape)}.")
         parts = [self._features(images[i : i + _CHUNK], training=False) for i in range(0, len(images), _CHUNK)]

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_gen.evaluation.score import Score
+from keras_gen.images import check_values
 
 PARZEN_SAMPLES = 10_000
 PARZEN_VALIDATION = 1_000
@@ -55,7 +56,7 @@ def parzen_log_likelihood(samples, validation, test, bandwidths=PARZEN_BANDWIDTH
         "validation_images": min(PARZEN_VALIDATION, len(validation)),
         "test_images": _identity(test),
     }
-    error = float(np.std(per_image) / math.sqrt(len(per_image)))
+    error = _standard_error(per_image)
     return Score("Parzen log-likelihood (nats)", float(np.mean(per_image)), protocol, error, PARZEN_WARNING)
 
 
@@ -162,7 +163,7 @@ def nearest_neighbour_error(samples, sample_labels, test, test_labels):
             "needs one."
         )
     wrong = sample_labels[nearest(test, samples)[0]] != test_labels
-    error = float(np.std(wrong) / math.sqrt(len(wrong)))
+    error = _standard_error(wrong)
     protocol = {"samples": len(samples), "test_images": _identity(test), "distance": "Euclidean, pixels in [0, 1]"}
     return Score("1-nearest-neighbour error", float(np.mean(wrong)), protocol, error)
 
@@ -208,21 +209,19 @@ def sharpness(images):
     below = images[:, 1:, :-1] - images[:, :-1, :-1]
     per_image = np.hypot(right, below).mean(axis=(1, 2, 3))
     protocol = {"data_shape": list(shape[1:]), "gradient": "differences to the next pixel"}
-    error = float(np.std(per_image) / math.sqrt(len(per_image)))
+    error = _standard_error(per_image)
     return Score("sharpness", float(np.mean(per_image)), protocol, error)
 
 
 def _flat(images, name):
     images = np.asarray(images, np.float64)
-    if images.size == 0:
-        raise ValueError(f"{name} hold no image.")
-    images = images.reshape(len(images), -1)
-    if not np.isfinite(images).all() or images.min() < 0.0 or images.max() > 1.0:
-        raise ValueError(
-            f"{name} run from {images.min():g} to {images.max():g}; these figures are for values in [0, 1]: rescaling changes "
-            "a log-density by its log-determinant."
-        )
-    return images
+    check_values(images, name)
+    return images.reshape(len(images), -1)
+
+
+def _standard_error(per_image):
+    """The standard deviation by the root of the number of images; nan for one, which tells of no spread."""
+    return float(np.std(per_image) / math.sqrt(len(per_image))) if len(per_image) > 1 else math.nan
 
 
 def _square_distances(points, others):

@@ -45,9 +45,18 @@ def test_parzen_takes_the_bandwidth_that_is_best_on_validation():
     assert evaluation.parzen_bandwidth(samples, validation, candidates) == 0.03
 
 
-def test_parzen_refuses_values_outside_of_the_range():
-    with pytest.raises(ValueError, match=r"test run from -1 to"):
+def test_values_outside_of_the_range_are_refused():
+    with pytest.raises(ValueError, match=r"test have values from -1 to"):
         evaluation.parzen_log_likelihood(images(5), images(5), 2 * images(5).round() - 1)
+    features, right = evaluation.FeatureNetwork.shipped("digits"), images(80, shape=(8, 8, 1))
+    for wrong, message in ((255 * right, "from .* they must lie in"), (np.nan * right, "NaN")):
+        for measure in (evaluation.frechet_distance, evaluation.precision_recall):
+            with pytest.raises(ValueError, match=message):
+                measure(features, wrong, right)
+
+
+def test_one_image_has_no_standard_error():
+    assert math.isnan(evaluation.parzen_log_likelihood(images(5), images(5), images(1)).standard_error)
 
 
 def test_the_frechet_distance_of_known_moments():
