@@ -7,8 +7,10 @@ once a group. The steps are the same, in the same order, with the same noise.
 
 import contextlib
 import math
+import numbers
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 from tensorflow.python.eager import context
@@ -44,7 +46,11 @@ class DeviceLoop:
         `x`: images float `[N, H, W, C]` in [0, 1], a `tf.data.Dataset` of batches of them, or any other data that Keras
         takes. Arrays are shuffled in an order that is a function of the model's seed and of the steps it has taken.
         """
-        validation_split = kwargs.pop("validation_split", 0.0)
+        y = _as_array(y)
+        _check_arguments(x, y, kwargs.get("sample_weight"), batch_size)
+        validation_split = kwargs.pop("validation_split", 0.0) or 0.0
+        if not 0.0 <= validation_split < 1.0:
+            raise ValueError(f"validation_split={validation_split!r}: the share of images held out, from 0 to below 1.")
         if validation_split and kwargs.get("validation_data") is None and _is_array(x):
             kept = math.floor(len(x) * (1.0 - validation_split))
             parts = [x, y, kwargs.get("sample_weight")]
@@ -53,6 +59,7 @@ class DeviceLoop:
         self.check_input(x if y is None or not _is_array(x) else (x, y), "x")
         validation_data = kwargs.get("validation_data")
         if validation_data is not None:
+            _check_arguments(*keras.utils.unpack_x_y_sample_weight(validation_data), kwargs.get("validation_batch_size"))
             self.check_input(validation_data, "validation_data")
 
         limit = self._steps_a_call(callbacks, _STEP_HOOKS)
@@ -82,6 +89,8 @@ class DeviceLoop:
         """As `keras.Model.evaluate`, for the same kinds of `x` as `fit`."""
         if kwargs.get("_use_cached_eval_dataset"):  # called by `fit`, which has prepared the data
             return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, **kwargs)
+        y = _as_array(y)
+        _check_arguments(x, y, sample_weight, batch_size)
         self.check_input(x if y is None or not _is_array(x) else (x, y), "x")
         limit = self._steps_a_call(kwargs.get("callbacks"), ("on_test_batch_begin", "on_test_batch_end"))
         prepared, test = self._prepared((x, y, sample_weight), batch_size, steps, limit), None
@@ -343,6 +352,25 @@ def _needs_each_step(callback, hooks):
         return callback.update_freq != "epoch" or callback._should_trace or callback.write_steps_per_second
     base = keras.callbacks.Callback
     return any(getattr(getattr(callback, hook), "__func__", None) is not getattr(base, hook) for hook in hooks)
+
+
+def _check_arguments(x, y, sample_weight, batch_size):
+    """Raises a ValueError that says what is wrong with what `fit` or `evaluate` was given, but for the images themselves."""
+    if x is None:
+        raise ValueError("x is missing: fit and evaluate need images, an array or a tf.data.Dataset of batches of them.")
+    if batch_size is not None and (
+        isinstance(batch_size, bool) or not isinstance(batch_size, numbers.Integral) or batch_size < 1
+    ):
+        raise ValueError(f"batch_size={batch_size!r}: a positive integer is needed, the images of a step.")
+    if _is_array(x):
+        for name, part in (("y", y), ("sample_weight", sample_weight)):
+            if part is not None and len(part) != len(x):
+                raise ValueError(f"{name} has {len(part)} rows, x has {len(x)}: one is needed for each image.")
+
+
+def _as_array(labels):
+    """Labels that are a list of numbers as an array."""
+    return np.asarray(labels) if isinstance(labels, list) and labels and isinstance(labels[0], numbers.Number) else labels
 
 
 def _is_array(value):

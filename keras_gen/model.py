@@ -239,7 +239,7 @@ class TrainableModel(DeviceLoop, keras.Model):
 
     def train_step(self, data):
         """One step of gradient descent on the mean of the objective's loss over the batch, all replicas together."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = self.unpack(data)
         seed = self._next_seed()
 
         def minimised():
@@ -274,10 +274,16 @@ class TrainableModel(DeviceLoop, keras.Model):
 
         The loss is minus the bound, also where training eases it.
         """
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = self.unpack(data)
         seen = tf.cast(self._loss_tracker.count.value, tf.int32)
         estimate = self.step(x, fold_in(self._key(_TEST), seen), **self._given(y))
         return self._report(batch_mean(-estimate.figures["bound"], sample_weight), estimate, sample_weight)
+
+    @staticmethod
+    def unpack(data):
+        """A batch as (x, y, sample_weight); images of any float type, as numpy's float64, become float32."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        return tf.cast(x, tf.float32), y, sample_weight
 
     def _given(self, label):
         return {"label": label} if self.label_count else {}

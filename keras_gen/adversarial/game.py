@@ -188,7 +188,10 @@ class AdversarialModel(GenerativeModel):
         `label`: for a conditional model the class of all, or one for each; None takes the classes in turn.
         """
         if self.num_classes:
-            label = np.arange(num) % self.num_classes if label is None else np.broadcast_to(label, (num,))
+            label = np.arange(num) % self.num_classes if label is None else np.asarray(label)
+            if label.shape not in ((), (num,)):
+                raise ValueError(f"label has shape {label.shape}; the class of all {num} images, or one for each of them.")
+            label = np.broadcast_to(label, (num,))
         return super().sample(num, seed, **({} if label is None else {"label": label}))
 
     def averaged(self):
@@ -306,7 +309,7 @@ class AdversarialModel(GenerativeModel):
 
     def train_step(self, data):
         """Lets each player whose turn it is take a step on the batch, one after the other."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = self.unpack(data)
         if x.shape[0] == 1 and self._normalizes_batch():
             raise ValueError("a batch of 1 image: batch normalisation needs at least 2, the variance of one is 0.")
         seed, sides = self._next_seed(), self.sides()
@@ -334,7 +337,7 @@ class AdversarialModel(GenerativeModel):
 
     def test_step(self, data):
         """The figures of every player, without a move; every evaluation of the same data draws the same noise."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = self.unpack(data)
         seed = fold_in(self._key(_TEST), tf.cast(self._loss_tracker.count.value, tf.int32))
         for move in self.moves(x, self._label(y), seed, training=False):
             loss, figures = move.minimised()

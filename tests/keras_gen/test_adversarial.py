@@ -511,6 +511,8 @@ def test_labels_where_none_are_wanted_and_none_where_they_are():
         small_gan(num_classes=3).generate([[1, 2]])
     with pytest.raises(ValueError, match="run from 3 to 3"):
         small_gan(num_classes=3).generate([[1, 2]], [3])
+    with pytest.raises(ValueError, match=r"label has shape \(2,\); the class of all 3 images"):
+        small_gan(num_classes=3).sample(3, label=[0, 1])
 
 
 @pytest.mark.parametrize("count, batch", [(1, 32), (33, 32), (8, 1)])

@@ -114,6 +114,28 @@ def test_the_same_history_as_keras_over_a_hundred_steps():
     assert_same(loop, plain)
 
 
+def test_images_in_double_precision_train_as_in_single():
+    single, double = (fit(model(jit_compile=False), IMAGES.astype(dtype), epochs=1) for dtype in ("float32", "float64"))
+    assert double == single
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"x": None}, "x is missing"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": 2.5}, "batch_size=2.5"),
+        ({"validation_split": 1.5}, "validation_split=1.5"),
+        ({"sample_weight": np.ones(214)}, "sample_weight has 214 rows, x has 215"),
+        ({"y": list(range(216))}, "y has 216 rows, x has 215"),
+        ({"validation_data": (IMAGES, np.ones(3))}, "y has 3 rows, x has 215"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        model(jit_compile=False).fit(**{"x": IMAGES, "verbose": 0, **arguments})
+
+
 def test_validation_and_the_short_last_batch(stock):
     made = model()
     assert_same(fit(made, validation_data=IMAGES[:50]), stock)
