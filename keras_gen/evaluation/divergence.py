@@ -103,7 +103,8 @@ def density_ratio(p, q, hidden_units=(128, 128), folds=5, epochs=40, batch_size=
     random = np.random.default_rng(seed)
     fold_of = {name: random.permutation(len(values)) % folds for name, values in rows.items()}
     ratios = {name: np.zeros(len(values)) for name, values in rows.items()}
-    training = _Training(size, len(both) * (folds - 1) // folds, hidden_units, epochs, batch_size, weight_decay)
+    fewest = sum(len(each) - math.ceil(len(each) / folds) for each in (p, q))  # that a critic learns from
+    training = _Training(size, fewest, hidden_units, epochs, batch_size, weight_decay)
     critics = []
     for fold in range(folds):
         parts, weights, labels = [], [], []
@@ -142,7 +143,7 @@ class _Training:
 
     Args:
         size: values a row.
-        rows: from how many rows a critic learns, a tenth of which say when to stop.
+        rows: from how many rows a critic learns at the least; a tenth of them say when to stop.
         hidden_units, epochs, batch_size, weight_decay: see `density_ratio`; a batch has no more rows than there are.
     """
 

@@ -150,9 +150,10 @@ def test_the_density_ratio_of_two_gaussians():
     assert ratio.p_value < 1e-6
 
 
-def test_critics_learn_from_fewer_samples_than_a_batch_has():
+@pytest.mark.parametrize("count", [40, 41])  # folds of equal size, and of unequal ones
+def test_critics_learn_from_fewer_samples_than_a_batch_has(count):
     random = np.random.default_rng(0)
-    p, q = random.standard_normal((40, 2)) + 3.0, random.standard_normal((40, 2))
+    p, q = random.standard_normal((count, 2)) + 3.0, random.standard_normal((count, 2))
     ratio = evaluation.density_ratio(p, q, hidden_units=(16,), folds=2, batch_size=200)
     assert ratio.accuracy.value > 0.9 and ratio.p_value < 1e-6
 
