@@ -118,6 +118,9 @@ def log_likelihood(model, images, num_samples=1000, batch_size=100, seed=0, chun
     """
     if num_samples < 1:
         raise ValueError(f"num_samples={num_samples}: at least one importance sample an image is needed.")
+    for name, number in (("batch_size", batch_size), ("chunk_size", chunk_size)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name}={number}: a positive integer is needed.")
     images = admitted(model, images, progress)
     batch_size = min(batch_size, len(images))
     if chunk_size is None:

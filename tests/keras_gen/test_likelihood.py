@@ -102,6 +102,9 @@ def test_bad_arguments():
     model = kg.VAE(data_shape=(3, 3, 1), latent_dim=2, hidden_units=())
     with pytest.raises(ValueError, match="num_samples=0"):
         kg.evaluation.log_likelihood(model, np.zeros((5, 3, 3, 1), np.float32), 0)
+    for wrong in ({"chunk_size": -3}, {"chunk_size": 0}, {"batch_size": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            kg.evaluation.log_likelihood(model, np.zeros((5, 3, 3, 1), np.float32), 12, **wrong)
     with pytest.raises(ValueError, match="no image"):
         kg.evaluation.log_likelihood(model, np.zeros((0, 3, 3, 1), np.float32), 10)
 
