@@ -6,7 +6,7 @@ BENCH := .venv-bench
 RUN := TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python
 
 # The suite runs in so many parts, two at a time, each a process of its own: TensorFlow keeps what a process has compiled. The
-# last parts take longest and go first, so that both processes end together.
+# first parts are the shortest and go last, so that both processes end together.
 PARTS := 8
 
 .PHONY: demo test lint readme bench bench-test clean

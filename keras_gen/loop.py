@@ -59,7 +59,8 @@ class DeviceLoop:
         self.check_input(x if y is None or not _is_array(x) else (x, y), "x")
         validation_data = kwargs.get("validation_data")
         if validation_data is not None:
-            _check_arguments(*keras.utils.unpack_x_y_sample_weight(validation_data), kwargs.get("validation_batch_size"))
+            validation = keras.utils.unpack_x_y_sample_weight(validation_data)
+            _check_arguments(*validation, kwargs.get("validation_batch_size"))
             self.check_input(validation_data, "validation_data")
 
         limit = self._steps_a_call(callbacks, _STEP_HOOKS)
@@ -73,9 +74,8 @@ class DeviceLoop:
                 x, kwargs["steps_per_epoch"], train = prepared
                 y = kwargs["sample_weight"] = None
         if validation_data is not None:
-            data = keras.utils.unpack_x_y_sample_weight(validation_data)
             size = kwargs.get("validation_batch_size") or batch_size
-            prepared = self._prepared(data, size, kwargs.get("validation_steps"), limit if train else 1)
+            prepared = self._prepared(validation, size, kwargs.get("validation_steps"), limit if train else 1)
             if prepared:
                 kwargs["validation_data"], kwargs["validation_steps"], test = prepared
         if train:

@@ -10,6 +10,7 @@ import tensorflow_probability as tfp
 from keras_gen import conditionals
 from keras_gen.evaluation.likelihood import LogLikelihood, admitted, binarized_batches
 from keras_gen.evaluation.programs import compiled
+from keras_gen.evaluation.score import standard_error
 from keras_gen.noise import BatchNoise, fold_in
 
 # Streams of a batch's key.
@@ -60,9 +61,7 @@ class Sandwich:
     @property
     def gap_standard_error(self):
         """Standard error of `gap` over images, nats."""
-        if len(self.lower) < 2:
-            return math.nan
-        return float(np.std(self.upper - self.lower, ddof=1) / math.sqrt(len(self.lower)))
+        return standard_error(self.upper - self.lower)
 
 
 def annealed_importance_sampling(

@@ -1,13 +1,13 @@
 """What the bound is made of: reconstruction, KL by layer and unit, active units, and the inference gap."""
 
 import dataclasses
-import math
 
 import numpy as np
 import tensorflow as tf
 
 from keras_gen.evaluation.likelihood import admitted, binarized_batches, log_likelihood
 from keras_gen.evaluation.programs import compiled
+from keras_gen.evaluation.score import standard_error
 from keras_gen.noise import fold_in
 
 # A stream beside those of `log_likelihood`'s chunks, which are numbered from 0.
@@ -117,8 +117,8 @@ def explain_bound(model, images, num_samples=10, likelihood_samples=1000, batch_
         unit_kl=tuple(np.mean(values, axis=0) for values in unit_kl),
         active_units=tuple(_active(mean, noise, units.ndim) for _, units, mean, noise in layers),
         standard_error={
-            **{name: _standard_error(values) for name, values in scalars.items()},
-            "kl": tuple(_standard_error(values) for values in kl),
+            **{name: standard_error(values) for name, values in scalars.items()},
+            "kl": tuple(standard_error(values) for values in kl),
         },
         num_images=len(images),
         num_samples=num_samples,
@@ -168,7 +168,3 @@ def _active(mean, noise, units_rank):
     active = variance > ACTIVE
     # The last axis of a categorical layer are categories of one unit.
     return int(np.sum(active if mean.ndim == units_rank else np.any(active, axis=-1)))
-
-
-def _standard_error(values):
-    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan

@@ -1,12 +1,12 @@
 """How well unknown pixels are imputed: the bound on their log-likelihood, by the protocol of Bachman and Precup."""
 
 import dataclasses
-import math
 
 import numpy as np
 
 from keras_gen.evaluation.likelihood import admitted, binarized_batches
 from keras_gen.evaluation.programs import compiled
+from keras_gen.evaluation.score import standard_error
 from keras_gen.noise import fold_in
 from keras_gen.objectives import ELBO
 from keras_gen.sequential.masks import check_mask
@@ -42,9 +42,7 @@ class ImputationScore:
     @property
     def standard_error(self):
         """Standard error of `normalized` over images."""
-        if len(self.per_image) < 2:
-            return math.nan
-        return float(np.std(self.per_image, ddof=1)) / math.sqrt(len(self.per_image)) / self.masked_fraction
+        return standard_error(self.per_image) / self.masked_fraction
 
 
 def imputation_score(model, images, masks=None, num_samples=10, batch_size=100, seed=0, progress=True):

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_gen import images as images_module
 from keras_gen.evaluation.programs import compiled
+from keras_gen.evaluation.score import standard_error
 from keras_gen.noise import fold_in
 
 # Streams of the seed: images are binarised alike whatever the number of samples.
@@ -47,9 +48,7 @@ class LogLikelihood:
     @property
     def standard_error(self):
         """Standard error of the mean over images, nats: how far it would move with other images of the same kind."""
-        if len(self.per_image) < 2:
-            return math.nan
-        return float(np.std(self.per_image, ddof=1) / math.sqrt(len(self.per_image)))
+        return standard_error(self.per_image)
 
 
 def _accumulator(alive, chunk_size):

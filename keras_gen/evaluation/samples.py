@@ -7,7 +7,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from keras_gen.evaluation.score import Score
+from keras_gen.evaluation.score import Score, standard_error
 from keras_gen.images import check_values
 
 PARZEN_SAMPLES = 10_000
@@ -56,7 +56,7 @@ def parzen_log_likelihood(samples, validation, test, bandwidths=PARZEN_BANDWIDTH
         "validation_images": min(PARZEN_VALIDATION, len(validation)),
         "test_images": _identity(test),
     }
-    error = _standard_error(per_image)
+    error = standard_error(per_image, ddof=0)
     return Score("Parzen log-likelihood (nats)", float(np.mean(per_image)), protocol, error, PARZEN_WARNING)
 
 
@@ -163,7 +163,7 @@ def nearest_neighbour_error(samples, sample_labels, test, test_labels):
             "needs one."
         )
     wrong = sample_labels[nearest(test, samples)[0]] != test_labels
-    error = _standard_error(wrong)
+    error = standard_error(wrong, ddof=0)
     protocol = {"samples": len(samples), "test_images": _identity(test), "distance": "Euclidean, pixels in [0, 1]"}
     return Score("1-nearest-neighbour error", float(np.mean(wrong)), protocol, error)
 
@@ -209,7 +209,7 @@ def sharpness(images):
     below = images[:, 1:, :-1] - images[:, :-1, :-1]
     per_image = np.hypot(right, below).mean(axis=(1, 2, 3))
     protocol = {"data_shape": list(shape[1:]), "gradient": "differences to the next pixel"}
-    error = _standard_error(per_image)
+    error = standard_error(per_image, ddof=0)
     return Score("sharpness", float(np.mean(per_image)), protocol, error)
 
 
@@ -217,11 +217,6 @@ def _flat(images, name):
     images = np.asarray(images, np.float64)
     check_values(images, name)
     return images.reshape(len(images), -1)
-
-
-def _standard_error(per_image):
-    """The standard deviation by the root of the number of images; nan for one, which tells of no spread."""
-    return float(np.std(per_image) / math.sqrt(len(per_image))) if len(per_image) > 1 else math.nan
 
 
 def _square_distances(points, others):

@@ -1,6 +1,9 @@
 """A figure that knows how it was made, so that figures made differently are not compared."""
 
 import dataclasses
+import math
+
+import numpy as np
 
 
 class ProtocolError(ValueError):
@@ -63,3 +66,11 @@ class Score:
     def to_dict(self):
         """As JSON types."""
         return dataclasses.asdict(self)
+
+
+def standard_error(values, ddof=1):
+    """Standard error of the mean of independent `values` `[N]`, a float; nan for one value, which tells of no spread.
+
+    `ddof`: 1 for the unbiased variance, 0 where a published protocol divides by N.
+    """
+    return float(np.std(values, ddof=ddof) / math.sqrt(len(values))) if len(values) > 1 else math.nan
