@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from keras_gen import images as images_module
 from keras_gen.adversarial.flight_recorder import FlightRecorder, GameWarning  # noqa: F401  callbacks, too
+from keras_gen.checks import check_integers, check_kind
+from keras_gen.helmholtz.likelihood import LikelihoodModel
 from keras_gen.noise import fold_in
 from keras_gen.objectives.objective import fitting
 
@@ -42,16 +44,15 @@ class PosteriorCollapse(keras.callbacks.Callback):
         share: share of a layer's units, above 0 and at most 1.
 
     Raises:
-        ValueError: numbers out of range; at the beginning of `fit`, images that the model does not take.
+        ValueError: numbers out of range; at the beginning of `fit`, a model that infers no latents, or images that it does not
+            take.
 
     Bowman, Vilnis, Vinyals, Dai, Jozefowicz, Bengio: Generating sentences from a continuous space. CoNLL 2016, section 3.1.
     """
 
     def __init__(self, images, threshold=0.01, every=1, patience=3, share=0.5):
         super().__init__()
-        for name, value in (("every", every), ("patience", patience)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"PosteriorCollapse({name}={value!r}): must be an integer of at least 1.")
+        check_integers(1, "PosteriorCollapse", every=every, patience=patience)
         if not threshold > 0:
             raise ValueError(f"PosteriorCollapse(threshold={threshold!r}): must be positive, in nats: a KL is never below 0.")
         if not 0 < share <= 1:
@@ -61,6 +62,12 @@ class PosteriorCollapse(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         model = self.model
+        check_kind(model, LikelihoodModel, "whose latents PosteriorCollapse can watch")
+        if not model.has_recognition:
+            raise ValueError(
+                f"PosteriorCollapse is for models that infer their latents; a {type(model).__name__} draws them from its "
+                "generator, whose KL to itself is 0."
+            )
         source = "images of PosteriorCollapse"
         images_module.check_shape_and_dtype(self.images.shape, self.images.dtype, model.data_shape, source)
         images_module.check_values(self.images, source)
@@ -89,7 +96,8 @@ class PosteriorCollapse(keras.callbacks.Callback):
 
     def _check(self):
         layers = [units.numpy() for units in self._unit_kl()]
-        counts = [int(np.sum(units < self.threshold)) for units in layers]
+        # Of layers below the top the expected log q - log p may well be negative: the unit is in use.
+        counts = [int(np.sum(np.abs(units) < self.threshold)) for units in layers]
         self._collapsed = sum(counts)
         vanished = any(count >= self.share * units.size for count, units in zip(counts, layers, strict=True))
         self._found = self._found + 1 if vanished else 0

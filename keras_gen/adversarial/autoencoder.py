@@ -5,10 +5,10 @@ import tensorflow as tf
 
 from keras_gen.adversarial import networks
 from keras_gen.adversarial.game import ALWAYS, CRITIC, GENERATOR, JUDGED, AdversarialModel, Move, batch_size_of, judged
-from keras_gen.adversarial.gan import check_latents
 from keras_gen.adversarial.generator import ImplicitGenerator
 from keras_gen.adversarial.losses import gradient_penalty
 from keras_gen.adversarial.priors import NormalPrior, UniformCategorical
+from keras_gen.checks import check_integers
 from keras_gen.conditionals import Conditional
 from keras_gen.distributions import softplus
 from keras_gen.noise import BatchNoise, fold_in
@@ -95,7 +95,7 @@ class AdversarialAutoencoder(AdversarialModel):
         seed=None,
         **kwargs,
     ):
-        check_latents(latent_dim)
+        check_integers(latent_dim=latent_dim)
         if reconstruction not in RECONSTRUCTIONS:
             raise ValueError(f"reconstruction={reconstruction!r}: one of {', '.join(map(repr, RECONSTRUCTIONS))}.")
         if categories and num_classes:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_gen.adversarial.averaging import Average, averaged
 from keras_gen.adversarial.losses import LOSSES
 from keras_gen.adversarial.networks import Network, Plain
+from keras_gen.checks import check_integers
 from keras_gen.model import GenerativeModel, batch_mean, check_seed
 from keras_gen.noise import CounterNoise, fold_in
 
@@ -42,8 +43,7 @@ class Game:
         for name, value, allowed in (("loss", loss, LOSSES), ("schedule", schedule, SCHEDULES)):
             if value not in allowed:
                 raise ValueError(f"Game({name}={value!r}): one of {', '.join(map(repr, allowed))}.")
-        if isinstance(critic_steps, bool) or not isinstance(critic_steps, int) or critic_steps < 1:
-            raise ValueError(f"Game(critic_steps={critic_steps!r}): an integer of at least 1 is needed.")
+        check_integers(1, "Game", critic_steps=critic_steps)
         if not (gradient_penalty >= 0 and np.isfinite(gradient_penalty)):
             raise ValueError(f"Game(gradient_penalty={gradient_penalty!r}): 0, for none, or a positive weight.")
         if not 0 <= average < 1:
@@ -379,10 +379,11 @@ def batch_size_of(x):
 def judged(losses, real_logits, fake_logits):
     """The critic's loss and figures, `[B]` each, from its logits for data and for what was drawn."""
     loss = losses.real(real_logits) + losses.fake(fake_logits)
+    boundary = losses.boundary(real_logits, fake_logits)
     return loss, {
         "critic_loss": loss,
-        "real_accuracy": tf.cast(real_logits > 0.0, tf.float32),
-        "fake_accuracy": tf.cast(fake_logits < 0.0, tf.float32),
+        "real_accuracy": tf.cast(real_logits > boundary, tf.float32),
+        "fake_accuracy": tf.cast(fake_logits < boundary, tf.float32),
     }
 
 

@@ -8,6 +8,7 @@ from keras_gen.adversarial.game import CRITIC, GENERATOR, JUDGED, AdversarialMod
 from keras_gen.adversarial.generator import ImplicitGenerator
 from keras_gen.adversarial.losses import gradient_penalty
 from keras_gen.adversarial.priors import UniformPrior
+from keras_gen.checks import check_integers
 from keras_gen.conditionals import Conditional
 from keras_gen.noise import BatchNoise, JoinedNoise, fold_in
 
@@ -15,17 +16,11 @@ from keras_gen.noise import BatchNoise, JoinedNoise, fold_in
 _FAKE, _DROP_REAL, _DROP_FAKE, _BETWEEN, _FRESH, _DROP_FRESH = range(6)
 
 
-def check_latents(latent_dim):
-    """Raises a ValueError unless `latent_dim` is a positive integer."""
-    if isinstance(latent_dim, bool) or not isinstance(latent_dim, int) or latent_dim < 1:
-        raise ValueError(f"latent_dim={latent_dim!r}: the number of latent units must be a positive integer.")
-
-
 class _Adversary(AdversarialModel):
     """A generator of images against a critic of images; a subclass makes the two networks."""
 
     def __init__(self, data_shape, latent_dim, prior, make_generator, make_critic, num_classes, seed, **kwargs):
-        check_latents(latent_dim)
+        check_integers(latent_dim=latent_dim)
         super().__init__(data_shape=data_shape, num_classes=num_classes, seed=seed, **kwargs)
         self.latent_dim, self.prior = latent_dim, prior
         if prior is None:
@@ -203,7 +198,7 @@ class DCGAN(_Adversary):
         if not used:
             raise ValueError("filters=(): DCGAN needs the channels of at least one convolution.")
         if prior is None:
-            check_latents(latent_dim)
+            check_integers(latent_dim=latent_dim)
             prior = UniformPrior(latent_dim, -1.0, 1.0, name="prior")
         units = tuple(dense_units)
         super().__init__(

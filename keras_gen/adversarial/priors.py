@@ -6,6 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_gen import distributions
+from keras_gen.checks import check_integers
 from keras_gen.conditionals import Fixed
 
 tfd = tfp.distributions
@@ -114,8 +115,7 @@ class UniformCategorical(Fixed):
     """
 
     def __init__(self, categories, **kwargs):
-        if isinstance(categories, bool) or not isinstance(categories, int) or categories < 2:
-            raise ValueError(f"UniformCategorical(categories={categories!r}): an integer of at least 2 is needed.")
+        check_integers(2, "UniformCategorical", categories=categories)
         super().__init__(categories, **kwargs)
         self.categories = categories
 

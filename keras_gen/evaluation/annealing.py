@@ -8,9 +8,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_gen import conditionals
-from keras_gen.evaluation.likelihood import LogLikelihood, admitted, binarized_batches
+from keras_gen.checks import check_integers, check_key, check_kind
+from keras_gen.evaluation.likelihood import LogLikelihood, admitted, binarization_of, binarized_batches
 from keras_gen.evaluation.programs import compiled
 from keras_gen.evaluation.score import standard_error
+from keras_gen.helmholtz.machine import HelmholtzMachine
 from keras_gen.noise import BatchNoise, fold_in
 
 # Streams of a batch's key.
@@ -97,7 +99,11 @@ def annealed_importance_sampling(
     Neal: Annealed importance sampling. Statistics and Computing 11, 2001. Wu, Burda, Salakhutdinov, Grosse: On the
     quantitative analysis of decoder-based generative models. ICLR 2017, section 3.
     """
-    _check(model, num_chains=num_chains, num_steps=num_steps, leapfrog_steps=leapfrog_steps, batch_size=batch_size)
+    num_chains, num_steps, leapfrog_steps, batch_size = check_integers(
+        num_chains=num_chains, num_steps=num_steps, leapfrog_steps=leapfrog_steps, batch_size=batch_size
+    )
+    seed = check_key(seed)
+    _check(model)
     images = admitted(model, images, progress)
     batch = min(batch_size, len(images))
 
@@ -115,7 +121,7 @@ def annealed_importance_sampling(
         np.concatenate(effective),
         num_chains,
         seed,
-        model.binarization_in_force,
+        binarization_of(model, images),
         num_steps,
         leapfrog_steps,
         float(np.mean(np.concatenate(accepted))),
@@ -141,10 +147,11 @@ def simulated_sandwich(model, num_images=100, num_chains=16, num_steps=500, leap
 
     Grosse, Ghahramani, Adams: Sandwiching the marginal likelihood using bidirectional Monte Carlo. arXiv 1511.02543, 2015.
     """
-    _check(
-        model, num_images=num_images, num_chains=num_chains, num_steps=num_steps, leapfrog_steps=leapfrog_steps,
-        batch_size=batch_size,
+    num_images, num_chains, num_steps, leapfrog_steps, batch_size = check_integers(
+        num_images=num_images, num_chains=num_chains, num_steps=num_steps, leapfrog_steps=leapfrog_steps, batch_size=batch_size
     )
+    seed = check_key(seed)
+    _check(model)
     batch = min(batch_size, num_images)
 
     run = compiled(model, _both_ways, num_chains, batch, num_steps, leapfrog_steps, xla=True)
@@ -159,10 +166,8 @@ def simulated_sandwich(model, num_images=100, num_chains=16, num_steps=500, leap
     return Sandwich(*bounds, num_chains, num_steps, leapfrog_steps, seed)
 
 
-def _check(model, **numbers):
-    for name, value in numbers.items():
-        if value < 1:
-            raise ValueError(f"{name}={value}: must be at least 1.")
+def _check(model):
+    check_kind(model, HelmholtzMachine, "a chain of latents of which chains can be led from the prior to the posterior")
     for conditional in model.generator.conditionals[:-1]:
         if not isinstance(conditional, _GAUSSIAN):
             raise ValueError(

@@ -5,13 +5,16 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from keras_gen.checks import check_integers, check_key
 from keras_gen.evaluation.likelihood import admitted, binarized_batches, log_likelihood
 from keras_gen.evaluation.programs import compiled
 from keras_gen.evaluation.score import standard_error
+from keras_gen.metrics import mean_over_draws
 from keras_gen.noise import fold_in
 
-# A stream beside those of `log_likelihood`'s chunks, which are numbered from 0.
+# Streams beside those of `log_likelihood`'s chunks, which are numbered from 0.
 _BOUND = 2**31 - 1
+_MEANS = 2**31 - 2
 #: Least variance over images of an active unit's posterior mean.
 ACTIVE = 0.01
 
@@ -28,7 +31,7 @@ class BoundReport:
         log_likelihood: importance-sampling estimate of log p(x); in expectation from below.
         inference_gap: log_likelihood - bound, what the recognition network costs: an estimate of KL(q, true posterior).
         active_units: of each layer, the number of units whose posterior mean varies over the images by more than 0.01 (for a
-            categorical variable: that of any category). The variance that comes of the draws below is taken off.
+            categorical variable: that of any category). The variance that comes of draws is taken off. One image has none.
         standard_error: of the means over images: a dict with the names of the figures above that are floats, and "kl", a tuple.
         num_images, num_samples, likelihood_samples, seed, binarization: how it was made.
     """
@@ -90,10 +93,10 @@ def explain_bound(model, images, num_samples=10, likelihood_samples=1000, batch_
     Active units: Burda, Grosse, Salakhutdinov: Importance weighted autoencoders. ICLR 2016, section 5.2. Inference gap: Cremer,
     Li, Duvenaud: Inference suboptimality in variational autoencoders. ICML 2018, section 3.
     """
-    numbers = {"num_samples": num_samples, "likelihood_samples": likelihood_samples, "batch_size": batch_size}
-    for name, value in numbers.items():
-        if value < 1:
-            raise ValueError(f"{name}={value}: must be at least 1.")
+    num_samples, likelihood_samples, batch_size = check_integers(
+        num_samples=num_samples, likelihood_samples=likelihood_samples, batch_size=batch_size
+    )
+    seed = check_key(seed)
     images = admitted(model, images, progress)
 
     parts_of = compiled(model, _parts, num_samples)
@@ -134,9 +137,10 @@ def _parts(alive, num_samples):
     def parts_of(x, key):
         trace = alive().trace(x, num_samples, key)
         layers = []
-        for group in trace.groups:
-            mean, noise = _posterior_mean(group)
-            layers.append((_over_samples(group.kl(), 1), _unit_kl(group), mean, noise))
+        # The noise of a mean that depends on draws takes two of them to tell.
+        again = trace if num_samples > 1 else alive().trace(x, 2, fold_in(key, _MEANS))
+        for group, of_mean in zip(trace.groups, again.groups, strict=True):
+            layers.append((_over_samples(group.kl(), 1), _unit_kl(group), *mean_over_draws(of_mean)))
         return tf.reduce_mean(trace.log_likelihood, axis=0), layers
 
     return parts_of
@@ -151,16 +155,6 @@ def _unit_kl(group):
     # The KL has the batch axes alone, which tells those of the units apart.
     kl, unit_kl = group.kl(), group.unit_kl()
     return _over_samples(unit_kl, 1 + len(unit_kl.shape) - len(kl.shape))
-
-
-def _posterior_mean(group):
-    """The mean of q over K draws of the layers below, and the variance of that mean that comes of them, `[B, *event]`."""
-    mean = group.posterior_mean
-    if len(mean.shape) < len(group.value.shape):
-        return mean, tf.zeros_like(mean)
-    draws = mean.shape[0]
-    noise = tf.math.reduce_variance(mean, axis=0) / max(draws - 1, 1)
-    return tf.reduce_mean(mean, axis=0), noise
 
 
 def _active(mean, noise, units_rank):

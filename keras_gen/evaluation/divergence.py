@@ -7,7 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_gen.checks import check_integers
 from keras_gen.evaluation.score import Score
+from keras_gen.evaluation.small_networks import float32_network, seeded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,9 @@ class DensityRatio:
 
     def log_ratio(self, x):
         """log p(x) - log q(x), float64 `[N]`, at new points `[N, ...]`: the mean over the folds' critics."""
+        x = np.asarray(x)
+        if math.prod(x.shape[1:]) != self.mean.size:
+            raise ValueError(f"x has shape {x.shape}: {self.mean.size} values a row are needed, as the samples of p and q had.")
         rows = _rows(x, "x", self.mean.size, self.mean, self.scale)
         return np.mean([critic(rows).numpy()[:, 0] for critic in self.critics], axis=0).astype(np.float64)
 
@@ -84,15 +89,21 @@ def density_ratio(p, q, hidden_units=(128, 128), folds=5, epochs=40, batch_size=
         `DensityRatio`.
 
     Raises:
-        ValueError: rows of different shape, too few of them, values that are not finite.
+        ValueError: rows of different shape, too few of them, values that are not finite; numbers out of range.
 
     Sugiyama, Suzuki, Kanamori: Density ratio estimation in machine learning. Cambridge 2012, chapter 4.
     """
+    check_integers(2, why="since a critic must be judged on samples that it has not seen", folds=folds)
+    check_integers(epochs=epochs, batch_size=batch_size)
+    check_integers(0, seed=seed)
+    hidden_units = tuple(np.atleast_1d(hidden_units).tolist())
+    for units in hidden_units:
+        check_integers(hidden_units=units)
+    if not 0.0 <= weight_decay < math.inf:
+        raise ValueError(f"weight_decay={weight_decay!r}: 0, for none, or a positive finite number.")
     p, q = np.asarray(p), np.asarray(q)
     if p.shape[1:] != q.shape[1:]:
         raise ValueError(f"p has rows of shape {p.shape[1:]}, q of {q.shape[1:]}: both must be samples of the same thing.")
-    if not isinstance(folds, int) or folds < 2:
-        raise ValueError(f"folds={folds!r}: at least 2, since a critic must be judged on samples that it has not seen.")
     if min(len(p), len(q)) < 10 * folds:
         raise ValueError(f"{len(p)} samples of p and {len(q)} of q for {folds} folds: at least 10 of each a fold are needed.")
     size = max(1, math.prod(p.shape[1:]))
@@ -104,7 +115,8 @@ def density_ratio(p, q, hidden_units=(128, 128), folds=5, epochs=40, batch_size=
     fold_of = {name: random.permutation(len(values)) % folds for name, values in rows.items()}
     ratios = {name: np.zeros(len(values)) for name, values in rows.items()}
     fewest = sum(len(each) - math.ceil(len(each) / folds) for each in (p, q))  # that a critic learns from
-    training = _Training(size, fewest, hidden_units, epochs, batch_size, weight_decay)
+    with seeded(seed):
+        training = _Training(size, fewest, hidden_units, epochs, batch_size, weight_decay)
     critics = []
     for fold in range(folds):
         parts, weights, labels = [], [], []
@@ -116,7 +128,8 @@ def density_ratio(p, q, hidden_units=(128, 128), folds=5, epochs=40, batch_size=
             weights.append(np.full(len(kept), 1.0 / len(kept), np.float32))
         order = random.permutation(sum(map(len, parts)))
         x, y, weight = (np.concatenate(each)[order] for each in (parts, labels, weights))
-        critic = training.critic(x, y, weight / weight.mean(), seed + fold)
+        with seeded(seed + fold):
+            critic = training.critic(x, y, weight / weight.mean(), seed + fold)
         critics.append(critic)
         for name, values in rows.items():
             ratios[name][fold_of[name] == fold] = critic(values[fold_of[name] == fold]).numpy()[:, 0]
@@ -159,13 +172,13 @@ class _Training:
             loss=keras.losses.BinaryCrossentropy(from_logits=True),
             weighted_metrics=[],
             jit_compile=True,
+            auto_scale_loss=False,
         )
         self._critic.optimizer.build(self._critic.trainable_variables)
         self._start = [variable.numpy() for variable in self._critic.optimizer.variables]
 
     def critic(self, x, y, weight, seed):
-        """A new critic's weights are of `seed`, and so is the order of the rows."""
-        keras.utils.set_random_seed(seed)
+        """A new critic, its weights of the random state, trained on the rows in an order keyed by `seed`."""
         critic, first = self._new(), self._held_out
         self._critic.set_weights(critic.get_weights())
         for variable, value in zip(self._critic.optimizer.variables, self._start, strict=True):
@@ -185,8 +198,10 @@ class _Training:
         return critic
 
     def _new(self):
-        layers = [keras.layers.Dense(units, activation="relu") for units in self._hidden_units]
-        return keras.Sequential([keras.Input((self._size,)), *layers, keras.layers.Dense(1)])
+        def layers():
+            return [*(keras.layers.Dense(units, activation="relu") for units in self._hidden_units), keras.layers.Dense(1)]
+
+        return float32_network((self._size,), layers)
 
 
 def _rows(values, name, size, mean=0.0, scale=1.0):

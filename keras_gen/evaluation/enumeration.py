@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from keras_gen import conditionals
 from keras_gen import images as images_module
+from keras_gen.checks import check_kind
 from keras_gen.helmholtz.machine import HelmholtzMachine
 
 #: The most latent states that are visited.
@@ -133,8 +134,7 @@ def check_images(model, images):
 
 
 def _recognition(model):
-    if not isinstance(model, HelmholtzMachine):
-        raise ValueError(f"model is a {type(model).__name__}: a HelmholtzMachine is needed, with a p and a q of its latents.")
+    check_kind(model, HelmholtzMachine, "with a p and a q of its latents")
     return model.recognition
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_gen import objectives as known
+from keras_gen.checks import check_integers, check_key
 from keras_gen.evaluation.enumeration import (
     check_images,
     enumerate_latents,
@@ -146,8 +147,10 @@ def estimator_report(model, images, objectives=None, num_draws=200, seed=0):
     Signal to noise: Rainforth, Kosiorek, Le, Maddison, Igl, Wood, Teh: Tighter variational bounds are not necessarily better.
     ICML 2018, equation 9 (here of the whole vector).
     """
-    if isinstance(num_draws, bool) or not isinstance(num_draws, int) or num_draws < 2:
-        raise ValueError(f"num_draws={num_draws!r}: an integer of at least 2, since one gradient has no variance.")
+    (num_draws,) = check_integers(2, why="since one gradient has no variance", num_draws=num_draws)
+    seed = check_key(seed)
+    if isinstance(objectives, known.Objective):
+        raise ValueError(f"objectives={objectives!r}: a list of objectives is needed, [{type(objectives).__name__}(...)].")
     q = recognition_weights(model)  # first, since it refuses what is no HelmholtzMachine
     weights = generative_weights(model), q
     images = check_images(model, images)

@@ -10,6 +10,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_gen.checks import check_integers
+from keras_gen.evaluation.small_networks import float32_network, seeded
 from keras_gen.images import check_values
 
 SHIPPED = Path(__file__).with_name("feature_networks")
@@ -28,20 +30,35 @@ class FeatureNetwork:
         self.data_shape, self.num_classes = tuple(data_shape), int(num_classes)
         side = min(self.data_shape[:2])
         stages = 2 if side < 16 else 3
-        layers = [keras.Input(self.data_shape)]
-        for stage in range(stages):
-            layers.append(keras.layers.Conv2D(16 * 2**stage, 3, strides=2, padding="same", activation="relu"))
-        layers += [keras.layers.Flatten(), keras.layers.Dense(64, activation="relu")]
-        self._features = keras.Sequential(layers)
-        self._classifier = keras.Sequential(
-            [self._features, keras.layers.Dropout(0.3), keras.layers.Dense(self.num_classes)]
+        layers = keras.layers
+
+        def features():
+            for stage in range(stages):
+                yield layers.Conv2D(16 * 2**stage, 3, strides=2, padding="same", activation="relu")
+            yield layers.Flatten()
+            yield layers.Dense(64, activation="relu")
+
+        self._features = float32_network(self.data_shape, features)
+        self._classifier = float32_network(
+            self.data_shape, lambda: [self._features, layers.Dropout(0.3), layers.Dense(self.num_classes)]
         )
-        self._classifier.build((None, *self.data_shape))
 
     def fit(self, images, labels, epochs=10, seed=0, verbose=0):
-        """Trains on images float `[N, H, W, C]` in [0, 1] with integer labels `[N]`; returns self."""
-        check_values(images)
-        keras.utils.set_random_seed(seed)
+        """Trains on images float `[N, H, W, C]` in [0, 1] with integer labels `[N]`; returns self.
+
+        Raises:
+            ValueError: images or labels that are not so; numbers out of range.
+        """
+        check_integers(epochs=epochs)
+        check_integers(0, seed=seed)
+        images, labels = self._checked(images), self._checked_labels(labels, len(images))
+        with seeded(seed):
+            self._train(images, labels, epochs, verbose)
+        # As `save` stores them, so that a network read back is the same to the bit.
+        self._classifier.set_weights([weight.astype(np.float16) for weight in self._classifier.get_weights()])
+        return self
+
+    def _train(self, images, labels, epochs, verbose):
         twin = FeatureNetwork(self.data_shape, self.num_classes)  # whose weights are of that seed
         self._features, self._classifier = twin._features, twin._classifier
         steps = -(-len(images) // 100) * epochs
@@ -49,26 +66,38 @@ class FeatureNetwork:
             keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps)),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
+            auto_scale_loss=False,
         )
         self._classifier.fit(images, labels, batch_size=100, epochs=epochs, verbose=verbose)
-        # As `save` stores them, so that a network read back is the same to the bit.
-        self._classifier.set_weights([weight.astype(np.float16) for weight in self._classifier.get_weights()])
-        return self
 
     def accuracy(self, images, labels):
-        """Share of images that it classifies right."""
+        """Share of images that it classifies right; arguments as `fit`."""
+        images, labels = self._checked(images), self._checked_labels(labels, len(images))
         logits = np.concatenate(
             [self._classifier(images[i : i + _CHUNK], training=False) for i in range(0, len(images), _CHUNK)]
         )
-        return float(np.mean(logits.argmax(-1) == np.ravel(labels)))
+        return float(np.mean(logits.argmax(-1) == labels))
 
     def __call__(self, images):
+        images = self._checked(images)
+        parts = [self._features(images[i : i + _CHUNK], training=False) for i in range(0, len(images), _CHUNK)]
+        return np.concatenate(parts)
+
+    def _checked(self, images):
         images = np.asarray(images, np.float32)
         check_values(images)
         if images.shape[1:] != self.data_shape:
             raise ValueError(f"images have shape {images.shape}; this feature network is for {('N', *self.data_shape)}.")
-        parts = [self._features(images[i : i + _CHUNK], training=False) for i in range(0, len(images), _CHUNK)]
-        return np.concatenate(parts)
+        return images
+
+    def _checked_labels(self, labels, count):
+        labels = np.asarray(labels)
+        rule = f"integers from 0 to {self.num_classes - 1} are needed, one for each of the {count} images"
+        if labels.dtype.kind not in "iu" or labels.shape not in ((count,), (count, 1)):
+            raise ValueError(f"labels have dtype {labels.dtype} and shape {labels.shape}; {rule}.")
+        if labels.min() < 0 or labels.max() >= self.num_classes:
+            raise ValueError(f"labels run from {labels.min()} to {labels.max()}; {rule}.")
+        return labels.ravel()
 
     @property
     def digest(self):

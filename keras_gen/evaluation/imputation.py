@@ -4,11 +4,13 @@ import dataclasses
 
 import numpy as np
 
+from keras_gen.checks import check_integers, check_key, check_kind
 from keras_gen.evaluation.likelihood import admitted, binarized_batches
 from keras_gen.evaluation.programs import compiled
 from keras_gen.evaluation.score import standard_error
 from keras_gen.noise import fold_in
 from keras_gen.objectives import ELBO
+from keras_gen.sequential.decision import SequentialImputer
 from keras_gen.sequential.masks import check_mask
 
 
@@ -66,6 +68,9 @@ def imputation_score(model, images, masks=None, num_samples=10, batch_size=100, 
 
     Bachman, Precup: Data generation as sequential decision making. NeurIPS 2015, section 4, table 1.
     """
+    num_samples, batch_size = check_integers(num_samples=num_samples, batch_size=batch_size)
+    seed = check_key(seed)
+    check_kind(model, SequentialImputer, "which is shown the known pixels")
     images = admitted(model, images, progress)
     fraction, how = model.masked_fraction, model.masks_drawn
     if masks is not None:

@@ -10,8 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_gen import images as images_module
+from keras_gen.checks import check_integers, check_key, check_kind
 from keras_gen.evaluation.programs import compiled
 from keras_gen.evaluation.score import standard_error
+from keras_gen.helmholtz.likelihood import LikelihoodModel
 from keras_gen.noise import fold_in
 
 # Streams of the seed: images are binarised alike whatever the number of samples.
@@ -67,6 +69,7 @@ def _accumulator(alive, chunk_size):
 
 def admitted(model, images, progress=True):
     """`images` as a numpy array, checked as `model` wants them; without `progress`, no warning of how it binarises them."""
+    check_kind(model, LikelihoodModel, "whose latents are inferred and whose images are scored")
     images = np.asarray(images)
     images_module.check_shape_and_dtype(images.shape, images.dtype, model.data_shape)
     with warnings.catch_warnings():
@@ -74,6 +77,14 @@ def admitted(model, images, progress=True):
             warnings.simplefilter("ignore")
         model.admit(images, "images")
     return images
+
+
+def binarization_of(model, images):
+    """What `model` does to these `images` to score them: "none", "threshold" or "dynamic"."""
+    # Where it has seen grey images, too, "auto" draws binary ones as well: they stay as they are.
+    if model.binarization == "auto" and images_module.is_binary(images):
+        return "none"
+    return model.binarization_in_force
 
 
 def binarized_batches(model, images, batch_size, seed):
@@ -97,7 +108,7 @@ def log_likelihood(model, images, num_samples=1000, batch_size=100, seed=0, chun
     Streamed: only `batch_size` images times `chunk_size` samples are in memory at a time, sums are kept in log space.
 
     Args:
-        model: a model with `trace`.
+        model: a `LikelihoodModel`.
         images: float `[N, H, W, C]` in [0, 1]. Grey ones under a Bernoulli likelihood are binarised as the model says.
         num_samples: K, importance samples an image.
         batch_size: images at a time.
@@ -109,17 +120,16 @@ def log_likelihood(model, images, num_samples=1000, batch_size=100, seed=0, chun
         `LogLikelihood`.
 
     Raises:
-        ValueError: images that the model cannot score; fewer than one sample.
+        ValueError: a model without a likelihood; images that it cannot score; numbers below 1.
 
     Warns (UserWarning) where the median effective sample size of more than 10 samples is below 2.
 
     Burda, Grosse, Salakhutdinov: Importance weighted autoencoders. ICLR 2016, equation 8 and section 5.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples={num_samples}: at least one importance sample an image is needed.")
-    for name, number in (("batch_size", batch_size), ("chunk_size", chunk_size)):
-        if number is not None and number < 1:
-            raise ValueError(f"{name}={number}: a positive integer is needed.")
+    num_samples, batch_size = check_integers(num_samples=num_samples, batch_size=batch_size)
+    if chunk_size is not None:
+        (chunk_size,) = check_integers(chunk_size=chunk_size)
+    seed = check_key(seed)
     images = admitted(model, images, progress)
     batch_size = min(batch_size, len(images))
     if chunk_size is None:
@@ -151,4 +161,4 @@ def log_likelihood(model, images, num_samples=1000, batch_size=100, seed=0, chun
             "one, or one trained for longer.",
             stacklevel=2,
         )
-    return LogLikelihood(np.concatenate(per_image), effective, num_samples, seed, model.binarization_in_force)
+    return LogLikelihood(np.concatenate(per_image), effective, num_samples, seed, binarization_of(model, images))

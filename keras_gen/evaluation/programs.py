@@ -18,7 +18,7 @@ def compiled(model, make, *settings, xla=False):
         xla: whether XLA compiles it: worth its seconds where a program runs for long.
     """
     programs = _programs.setdefault(model, {})
-    which = (make, *settings)
+    which = make, *((type(value), value) for value in settings)  # 3.0, which is equal to 3, makes another program
     if which not in programs:
         programs[which] = tf.function(make(weakref.ref(model), *settings), autograph=False, jit_compile=xla or None)
     return programs[which]

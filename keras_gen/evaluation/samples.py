@@ -7,6 +7,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from keras_gen.checks import check_integers
 from keras_gen.evaluation.score import Score, standard_error
 from keras_gen.images import check_values
 
@@ -43,11 +44,8 @@ def parzen_log_likelihood(samples, validation, test, bandwidths=PARZEN_BANDWIDTH
     Goodfellow et al.: Generative adversarial nets. NeurIPS 2014, section 5. Theis, van den Oord, Bethge: A note on the
     evaluation of generative models. ICLR 2016.
     """
-    samples, validation, test = (
-        _flat(images, name) for images, name in ((samples, "samples"), (validation, "validation"), (test, "test"))
-    )
-    if not len({images.shape[1] for images in (samples, validation, test)}) == 1:
-        raise ValueError("samples, validation and test images have different numbers of values a row.")
+    samples, validation, test = _alike(samples=samples, validation=validation, test=test)
+    bandwidths = _checked_bandwidths(bandwidths)
     sigma = parzen_bandwidth(samples, validation, bandwidths)
     per_image = parzen_per_image(samples, test, sigma)
     protocol = {
@@ -62,13 +60,14 @@ def parzen_log_likelihood(samples, validation, test, bandwidths=PARZEN_BANDWIDTH
 
 def parzen_bandwidth(samples, validation, bandwidths=PARZEN_BANDWIDTHS):
     """The candidate with the highest mean log-likelihood of the first 1,000 validation images."""
-    samples, validation = _flat(samples, "samples"), _flat(validation, "validation")[:PARZEN_VALIDATION]
-    return max(bandwidths, key=lambda sigma: np.mean(parzen_per_image(samples, validation, sigma)))
+    samples, validation = _alike(samples=samples, validation=validation[:PARZEN_VALIDATION])
+    return max(_checked_bandwidths(bandwidths), key=lambda sigma: np.mean(parzen_per_image(samples, validation, sigma)))
 
 
 def parzen_per_image(samples, images, sigma):
     """log mean_i N(x; sample_i, sigma^2 I) for each image, float64 `[N]`, nats."""
-    samples, images = _flat(samples, "samples"), _flat(images, "images")
+    samples, images = _alike(samples=samples, images=images)
+    _checked_bandwidths([sigma])
     constant = math.log(len(samples)) + samples.shape[1] * math.log(sigma * math.sqrt(2.0 * math.pi))
     parts = [
         tf.reduce_logsumexp(-0.5 / sigma**2 * _square_distances(images[start : start + _CHUNK], samples), axis=1)
@@ -123,8 +122,9 @@ def precision_recall(features, samples, images, neighbours=3):
     """
     if len(samples) != len(images):
         raise ValueError(f"{len(samples)} samples and {len(images)} images: the measure is of two sets of equal size.")
-    if not 1 <= neighbours < len(samples):
-        raise ValueError(f"neighbours={neighbours!r}: from 1, and fewer than the {len(samples)} images.")
+    check_integers(neighbours=neighbours)
+    if neighbours >= len(samples):
+        raise ValueError(f"neighbours={neighbours}: fewer than the {len(samples)} images are needed.")
     drawn, real = np.asarray(features(samples), np.float64), np.asarray(features(images), np.float64)
     protocol = {"features": features.digest, "number": len(samples), "neighbours": neighbours}
     protocol["images"] = _identity(np.asarray(images))
@@ -155,7 +155,7 @@ def nearest_neighbour_error(samples, sample_labels, test, test_labels):
     Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional generative adversarial networks.
     ICLR 2016, section 5.
     """
-    samples, test = _flat(samples, "samples"), _flat(test, "test")
+    samples, test = _alike(samples=samples, test=test)
     sample_labels, test_labels = np.ravel(sample_labels), np.ravel(test_labels)
     if len(samples) != len(sample_labels) or len(test) != len(test_labels):
         raise ValueError(
@@ -175,6 +175,8 @@ def nearest(images, others):
         images: float `[N, ...]`.
         others: float `[M, ...]`; a few thousand at a time are held in double precision.
     """
+    if np.shape(images)[1:] != np.shape(others)[1:]:
+        raise ValueError(f"images have shape {np.shape(images)}, others {np.shape(others)}: they must be of one size.")
     images = _flat(images, "images")
     best, indices = np.full(len(images), np.inf), np.zeros(len(images), int)
     for begin in range(0, len(others), _OTHERS):
@@ -211,6 +213,21 @@ def sharpness(images):
     protocol = {"data_shape": list(shape[1:]), "gradient": "differences to the next pixel"}
     error = standard_error(per_image, ddof=0)
     return Score("sharpness", float(np.mean(per_image)), protocol, error)
+
+
+def _alike(**sets):
+    """The sets of images as float64 rows; a ValueError where images of one are of another shape than those of another."""
+    if len({np.shape(images)[1:] for images in sets.values()}) > 1:
+        shapes = ", ".join(f"{name} {np.shape(images)}" for name, images in sets.items())
+        raise ValueError(f"images of different shapes cannot be compared: {shapes}.")
+    return [_flat(images, name) for name, images in sets.items()]
+
+
+def _checked_bandwidths(values):
+    values = tuple(values)
+    if not values or not all(0.0 < value < math.inf for value in values):
+        raise ValueError(f"bandwidths {values}: positive finite numbers are needed, at least one, in units of pixel values.")
+    return values
 
 
 def _flat(images, name):

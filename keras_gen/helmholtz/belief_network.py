@@ -3,6 +3,7 @@
 import keras
 
 from keras_gen import conditionals
+from keras_gen.checks import is_integer
 from keras_gen.helmholtz.machine import HelmholtzMachine
 
 LAYERS = {"factorial": conditionals.Bernoulli, "autoregressive": conditionals.AutoregressiveBernoulli}
@@ -40,7 +41,7 @@ class SigmoidBeliefNetwork(HelmholtzMachine):
         **kwargs,
     ):
         units = (units,) if isinstance(units, int) else tuple(units)
-        if not units or any(isinstance(each, bool) or not isinstance(each, int) or each < 1 for each in units):
+        if not units or not all(is_integer(each) and each > 0 for each in units):
             raise ValueError(
                 f"units={units!r}: the units of each latent layer from the data upward, positive integers, at least one layer."
             )

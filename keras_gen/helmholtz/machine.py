@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_gen import conditionals
 from keras_gen.generator import AncestralGenerator
 from keras_gen.helmholtz.likelihood import LikelihoodModel
-from keras_gen.metrics import ActiveUnits
+from keras_gen.metrics import ActiveUnits, mean_over_draws
 from keras_gen.noise import BatchNoise
 from keras_gen.objectives import ELBO, ReweightedWakeSleep
 from keras_gen.trace import LatentGroup, Trace
@@ -136,13 +136,8 @@ class HelmholtzMachine(LikelihoodModel):
         return [ActiveUnits(sum(math.prod(conditional.event_shape) for conditional in self.recognition))]
 
     def update_step_metrics(self, estimate):
-        means = []
-        for group in estimate.trace.groups:
-            mean = group.posterior_mean
-            rank = len(group.value.shape) - 2
-            mean = tf.reduce_mean(mean, axis=0) if len(mean.shape) == rank + 2 else mean
-            means.append(tf.reshape(mean, (-1, math.prod(mean.shape[1:]))))
-        self._step_metrics[0].update_state(tf.concat(means, axis=-1))
+        means, noise = zip(*map(mean_over_draws, estimate.trace.groups), strict=True)
+        self._step_metrics[0].update_state(_side_by_side(means), _side_by_side(noise))
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object
@@ -159,3 +154,8 @@ class HelmholtzMachine(LikelihoodModel):
         deserialize = keras.saving.deserialize_keras_object
         chains = {name: [deserialize(each) for each in config[name]] for name in ("generative", "recognition")}
         return cls(**{**config, **chains})
+
+
+def _side_by_side(layers):
+    """The units of all layers, `[B, *event]` each, as one `[B, units]`."""
+    return tf.concat([tf.reshape(layer, (-1, math.prod(layer.shape[1:]))) for layer in layers], axis=-1)

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_gen import conditionals, images
+from keras_gen.checks import is_integer
 from keras_gen.helmholtz.likelihood import INFER, LikelihoodModel
 from keras_gen.model import check_seed
 from keras_gen.noise import BatchNoise, CounterNoise, fold_in
@@ -141,7 +142,7 @@ class StructuredPredictor(LikelihoodModel):
 
     def __init__(self, data_shape, units=(200, 200), binarization="auto", seed=None, **kwargs):
         units = (units,) if isinstance(units, int) else tuple(units)
-        if not units or any(isinstance(each, bool) or not isinstance(each, int) or each < 1 for each in units):
+        if not units or not all(is_integer(each) and each > 0 for each in units):
             raise ValueError(
                 f"units={units!r}: the units of each hidden layer from the upper half onward, positive integers, at least one "
                 "layer."

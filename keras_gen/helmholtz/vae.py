@@ -3,6 +3,7 @@
 import keras
 
 from keras_gen import conditionals, networks
+from keras_gen.checks import check_integers
 from keras_gen.helmholtz.likelihood import data_conditional
 from keras_gen.helmholtz.machine import HelmholtzMachine
 
@@ -52,8 +53,7 @@ class VAE(HelmholtzMachine):
         seed=None,
         **kwargs,
     ):
-        if isinstance(latent_dim, bool) or not isinstance(latent_dim, int) or latent_dim < 1:
-            raise ValueError(f"latent_dim={latent_dim!r}: the number of latent units must be a positive integer.")
+        check_integers(latent_dim=latent_dim)
         data_shape = tuple(data_shape)
         # Layers inside take the policy that is given to the model, as they would take the global one.
         inner = {"dtype": kwargs.get("dtype")}

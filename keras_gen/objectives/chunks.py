@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from keras_gen.checks import is_integer
 from keras_gen.noise import fold_in
 from keras_gen.objectives.objective import Objective
 
@@ -34,9 +35,7 @@ class ManySamples(Objective):
 
     def __init__(self, num_samples, chunk_size=None):
         super().__init__(num_samples)
-        if chunk_size is not None and (
-            isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1 or num_samples % chunk_size
-        ):
+        if chunk_size is not None and (not is_integer(chunk_size) or chunk_size < 1 or num_samples % chunk_size):
             raise ValueError(
                 f"{type(self).__name__}(num_samples={num_samples}, chunk_size={chunk_size!r}): chunks are of one size, a "
                 f"positive integer that divides the number of samples; or None, for all {num_samples} at once."
@@ -55,8 +54,7 @@ class ManySamples(Objective):
             trace = chunk(index)
             return tf.stack([getattr(trace, name) for name in _VALUES], axis=1)
 
-        dtype = "float64" if model.compute_dtype == "float64" else "float32"
-        parts = _in_turn(values, self.num_samples // self.chunk_size, dtype)
+        parts = _in_turn(values, self.num_samples // self.chunk_size)
         together = tf.unstack(tf.reshape(parts, (self.num_samples, len(_VALUES), tf.shape(parts)[-1])), axis=1)
         return ChunkedTrace(chunk(0).groups, *together)
 
@@ -64,8 +62,8 @@ class ManySamples(Objective):
         return {**super().get_config(), "chunk_size": self.chunk_size}
 
 
-def _in_turn(function, count, dtype):
-    """`function(0)` ... `function(count - 1)` stacked, with one in memory at a time: for the gradient each is called again."""
+def _in_turn(function, count):
+    """`function(0)` ... `function(count - 1)`, float32, stacked, one at a time in memory: for the gradient each runs again."""
 
     @tf.custom_gradient
     def values(_):
@@ -81,6 +79,6 @@ def _in_turn(function, count, dtype):
             _, sums = tf.while_loop(lambda index, _: index < count, add, start, parallel_iterations=1)
             return None, sums
 
-        return tf.map_fn(function, tf.range(count), parallel_iterations=1, fn_output_signature=dtype), gradient
+        return tf.map_fn(function, tf.range(count), parallel_iterations=1, fn_output_signature=tf.float32), gradient
 
     return values(0.0)

@@ -1,5 +1,7 @@
 """The evidence lower bound with reparameterised draws (stochastic gradient variational Bayes)."""
 
+import math
+
 import tensorflow as tf
 
 from keras_gen.objectives.objective import Estimate, Objective, register
@@ -34,8 +36,8 @@ class ELBO(Objective):
     def __init__(self, num_samples=1, analytic_kl=True, warmup_steps=0, free_bits=0.0):
         super().__init__(num_samples)
         for name, value in (("warmup_steps", warmup_steps), ("free_bits", free_bits)):
-            if not value >= 0:
-                raise ValueError(f"ELBO({name}={value!r}): must be 0, for none, or positive.")
+            if not 0 <= value < math.inf:
+                raise ValueError(f"ELBO({name}={value!r}): must be 0, for none, or positive and finite.")
         self.analytic_kl, self.warmup_steps, self.free_bits = analytic_kl, warmup_steps, free_bits
 
     def __call__(self, model, x, seed, **given):

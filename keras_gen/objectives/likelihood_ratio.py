@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_gen.checks import check_integers
 from keras_gen.objectives.objective import Estimate, Objective, figures_of, with_value
 
 BASELINES = (None, "running_mean", "input")
@@ -68,8 +69,7 @@ class LikelihoodRatio(Objective):
             raise ValueError(f"{type(self).__name__}(baseline={baseline!r}): a constant must be finite.")
         if not 0.0 <= decay < 1.0:
             raise ValueError(f"{type(self).__name__}(decay={decay!r}): the weight of the past must be in [0, 1).")
-        if isinstance(hidden_units, bool) or not isinstance(hidden_units, int) or hidden_units < 1:
-            raise ValueError(f"{type(self).__name__}(hidden_units={hidden_units!r}): a positive integer is needed.")
+        check_integers(1, type(self).__name__, hidden_units=hidden_units)
         self.baseline, self.decay, self.normalize, self.hidden_units = baseline, decay, normalize, hidden_units
 
     def choices(self, model, x, trace):

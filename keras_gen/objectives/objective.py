@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_gen.checks import check_integers
+
 #: What an objective may require of every latent: an attribute of `Conditional`, and why a latent without it will not do.
 _WHY = {
     "reparameterized": "differentiates through the draws of the latents, which for {kind} have no gradient with respect to its "
@@ -50,11 +52,7 @@ class Objective:
     needs_recognition = False
 
     def __init__(self, num_samples=1):
-        if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < self.min_samples:
-            raise ValueError(
-                f"{type(self).__name__}(num_samples={num_samples!r}): the number of samples a datum must be an integer "
-                f">= {self.min_samples}."
-            )
+        check_integers(self.min_samples, type(self).__name__, "the samples a datum", num_samples=num_samples)
         self.num_samples = num_samples
 
     def check(self, model):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keras_gen import distributions
+from keras_gen.checks import is_integer
 
 #: Parameters of a soft window: vertical and horizontal centre, log variance, log stride, log intensity.
 SOFT_PARAMETERS = 5
@@ -34,7 +35,7 @@ class Window(NamedTuple):
 
 def check_window(name, size, data_shape, least=1):
     """Raises a ValueError unless an N x N window with N = `size` >= `least` fits into an image of `data_shape`."""
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+    if not is_integer(size) or size < 1:
         raise ValueError(f"{name}={size!r}: a window has a positive integer number of points along each side.")
     if size < least:
         raise ValueError(

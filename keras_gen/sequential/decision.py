@@ -4,12 +4,13 @@ import keras
 import tensorflow as tf
 
 from keras_gen import images
+from keras_gen.checks import check_integers
 from keras_gen.helmholtz.likelihood import LIKELIHOODS
 from keras_gen.model import check_seed
 from keras_gen.noise import BatchNoise, CounterNoise, fold_in
 from keras_gen.objectives.likelihood_ratio import Seen
 from keras_gen.sequential import masks as masks_module
-from keras_gen.sequential.machine import CanvasGenerator, SequentialMachine, StepLatent, check_positive
+from keras_gen.sequential.machine import CanvasGenerator, SequentialMachine, StepLatent
 from keras_gen.sequential.recurrent import LSTM, flat, linear, product
 from keras_gen.trace import unit_log_prob
 
@@ -115,7 +116,8 @@ class PolicyMachine(SequentialMachine):
 
     def _make(self, generator, looks, **settings):
         """Checks the settings and creates the networks of p and q."""
-        check_positive(**{name: settings[name] for name in ("steps", "units", "latent_dim")})
+        check_integers(why="without a step nothing is drawn", steps=settings["steps"])
+        check_integers(units=settings["units"], latent_dim=settings["latent_dim"])
         for name, allowed in (("network", NETWORKS), ("canvas", CANVASES)):
             if settings[name] not in allowed:
                 raise ValueError(f"{name}={settings[name]!r}: one of {', '.join(map(repr, allowed))}.")
@@ -294,7 +296,7 @@ class SequentialImputer(PolicyMachine):
             raise ValueError(f"mask={mask!r}: one of {', '.join(map(repr, masks_module.KINDS))}.")
         if not 0 < drop_rate < 1:
             raise ValueError(f"drop_rate={drop_rate!r}: a pixel is dropped with a probability above 0 and below 1.")
-        check_positive(square_size=square_size)
+        check_integers(square_size=square_size)
         if square_size > shorter:
             raise ValueError(f"square_size={square_size}: the square must fit into the image; its shorter side has {shorter}.")
         self.mask_kind, self.drop_rate, self.square_size = mask, drop_rate, square_size

@@ -3,12 +3,13 @@
 import keras
 import tensorflow as tf
 
+from keras_gen.checks import check_integers
 from keras_gen.model import check_seed
 from keras_gen.noise import CounterNoise
 from keras_gen.objectives import ELBO, NVIL
 from keras_gen.objectives.likelihood_ratio import Seen
 from keras_gen.sequential import attention as windows
-from keras_gen.sequential.machine import CanvasGenerator, SequentialMachine, StepLatent, WindowPosition, check_positive
+from keras_gen.sequential.machine import CanvasGenerator, SequentialMachine, StepLatent, WindowPosition
 from keras_gen.sequential.recurrent import LSTM, flat, linear, product
 from keras_gen.trace import Action
 
@@ -148,7 +149,8 @@ class DRAW(SequentialMachine):
         seed=None,
         **kwargs,
     ):
-        check_positive(steps=steps, units=units, latent_dim=latent_dim)
+        check_integers(why="without a step nothing is drawn", steps=steps)
+        check_integers(units=units, latent_dim=latent_dim)
         if attention not in ATTENTIONS:
             raise ValueError(f"attention={attention!r}: one of {', '.join(map(repr, ATTENTIONS))}.")
         if random_windows and attention != "hard":

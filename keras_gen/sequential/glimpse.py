@@ -6,10 +6,10 @@ import random
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_gen import conditionals
+from keras_gen.checks import check_integers
 from keras_gen.model import TrainableModel, check_seed
 from keras_gen.noise import BatchNoise, CounterNoise
 from keras_gen.objectives import ELBO, NVIL
@@ -108,10 +108,9 @@ class RecurrentAttentionClassifier(TrainableModel):
         seed=None,
         **kwargs,
     ):
-        _check_integer("num_classes", num_classes, 2, "with one class there is nothing to tell apart")
-        _check_integer("glimpses", glimpses, 1, "without a glimpse nothing of the image is seen")
-        for name, value in (("glimpse_scales", glimpse_scales), ("units", units), ("sensor_units", sensor_units)):
-            _check_integer(name, value, 1)
+        check_integers(2, why="with one class there is nothing to tell apart", num_classes=num_classes)
+        check_integers(why="without a glimpse nothing of the image is seen", glimpses=glimpses)
+        check_integers(glimpse_scales=glimpse_scales, units=units, sensor_units=sensor_units)
         if not (location_std > 0.0 and math.isfinite(location_std)):
             raise ValueError(
                 f"location_std={location_std!r}: a positive number is needed: places that are not random have no probability "
@@ -301,8 +300,3 @@ def gaussian_log_prob(value, mean, std):
     size = value.shape[-1]
     squares = tf.reduce_sum(tf.square((value - mean) / std), axis=-1)
     return -0.5 * squares - size * (math.log(std) + 0.5 * math.log(2.0 * math.pi))
-
-
-def _check_integer(name, value, least, why=""):
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{name}={value!r}: an integer of at least {least} is needed{why and '; '}{why}.")

@@ -12,7 +12,7 @@ import tensorflow_probability as tfp
 
 from keras_gen import conditionals
 from keras_gen.helmholtz.likelihood import LIKELIHOODS, LikelihoodModel, data_conditional
-from keras_gen.metrics import ActiveUnits
+from keras_gen.metrics import ActiveUnits, mean_over_draws
 from keras_gen.model import check_seed
 from keras_gen.noise import BatchNoise, CounterNoise
 from keras_gen.objectives import ELBO
@@ -20,14 +20,6 @@ from keras_gen.sequential.recurrent import scan
 from keras_gen.trace import LatentGroup, SequentialTrace
 
 tfd = tfp.distributions
-
-
-def check_positive(**numbers):
-    """Raises a ValueError unless every argument is a positive integer."""
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            why = "; without a step nothing is drawn." if name == "steps" else "."
-            raise ValueError(f"{name}={value!r}: a positive integer is needed{why}")
 
 
 def gaussian(loc, log_scale):
@@ -448,8 +440,8 @@ class SequentialMachine(LikelihoodModel):
         return [ActiveUnits(self.generator.steps * self.generator.latent_dim)]
 
     def update_step_metrics(self, estimate):
-        means = [tf.reduce_mean(group.posterior_mean, axis=0) for group in estimate.trace.groups]
-        self._step_metrics[0].update_state(tf.concat(means, axis=-1))
+        means, noise = zip(*map(mean_over_draws, estimate.trace.groups), strict=True)
+        self._step_metrics[0].update_state(tf.concat(means, axis=-1), tf.concat(noise, axis=-1))
 
     @classmethod
     def from_config(cls, config):

@@ -90,3 +90,9 @@ def test_fits_in_mixed_precision_and_is_saved_with_the_model(tmp_path):
 def test_chunks_that_do_not_divide_the_samples_are_refused(chunk_size):
     with pytest.raises(ValueError, match="divides the number of samples"):
         kg.objectives.IWAE(SAMPLES, chunk_size=chunk_size)
+
+
+def test_chunks_of_a_model_in_double_precision():
+    model = kg.VAE((4, 4, 1), latent_dim=3, hidden_units=(6,), seed=1, dtype="float64")
+    model.compile(objective=kg.objectives.IWAE(SAMPLES, chunk_size=CHUNK), jit_compile=False)
+    assert np.isfinite(model.fit(IMAGES, verbose=0).history["loss"]).all()

@@ -84,6 +84,31 @@ def test_it_warns_once_after_its_patience_and_names_each_layer():
     assert "free_bits" not in str(caught[0].message)  # its objective cannot train binary latents
 
 
+def test_a_unit_whose_kl_is_negative_is_in_use():
+    model = kg.SigmoidBeliefNetwork((2, 2, 1), units=(2, 2), seed=3)
+    # q of the lower layer is a fair coin whatever the image is, and the upper layer copies it: log q - log p is -log 2 there.
+    for weight in model.trainable_variables:
+        weight.assign(np.zeros(weight.shape))
+    for copies in (model.recognition[1], model.generator.conditionals[1]):
+        copies._head.kernel.assign(20.0 * np.eye(2))
+        copies._head.bias.assign([-10.0, -10.0])
+    model.compile(keras.optimizers.SGD(0.0), jit_compile=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PosteriorCollapseWarning)
+        history = model.fit(IMAGES, epochs=3, verbose=0, callbacks=[PosteriorCollapse(IMAGES)]).history
+    assert history["collapsed_units"] == [0.0] * 3
+
+
+def test_models_that_infer_no_latents_are_refused():
+    for model, images, reason in (
+        (kg.StructuredPredictor((2, 2, 1), units=(3,)), IMAGES, "draws them from its generator"),
+        (kg.GAN((2, 2, 1), latent_dim=2, hidden_units=(3,), critic_units=(3,)), IMAGES, "a LikelihoodModel is needed"),
+    ):
+        model.compile()
+        with pytest.raises(ValueError, match=reason):
+            model.fit(images, verbose=0, callbacks=[PosteriorCollapse(images)])
+
+
 def test_bad_arguments():
     for arguments in ({"every": 0}, {"patience": 0}, {"threshold": 0.0}, {"share": 0.0}, {"share": 1.5}):
         with pytest.raises(ValueError, match=next(iter(arguments))):

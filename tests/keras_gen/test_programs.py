@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_gen as kg
-from keras_gen import evaluation
+from keras_gen import evaluation, objectives
 from keras_gen.evaluation.programs import _programs
 from training.evaluate import elbo
 from training.evaluate_samples import draw
@@ -56,3 +56,54 @@ def test_evaluating_again_compiles_nothing_and_sees_the_weights_of_now(make, eva
     del model, programs
     gc.collect()
     assert gone() is None
+
+
+def test_numbers_that_are_equal_to_integers_are_refused_and_spoil_nothing():
+    model = vae()
+    chains = {"num_chains": 2, "num_steps": 2, "leapfrog_steps": 1}
+    for function, options in (
+        (evaluation.log_likelihood, {}),
+        (evaluation.annealed_importance_sampling, chains),
+        (evaluation.explain_bound, {"likelihood_samples": 2}),
+    ):
+        name = "num_chains" if "num_chains" in options else "num_samples"
+        for wrong in (2.0, 0, True):
+            with pytest.raises(ValueError, match=f"{name}={wrong}: an integer of at least 1"):
+                function(model, IMAGES, **{**options, name: wrong})
+        with pytest.raises(ValueError, match="batch_size=-1: an integer"):
+            function(model, IMAGES, **options, batch_size=-1)
+        with pytest.raises(ValueError, match="seed=4294967296: a seed is a 32-bit integer"):
+            function(model, IMAGES, **options, seed=2**32)
+        function(model, IMAGES, **{**options, name: np.int64(2)}, progress=False)
+    with pytest.raises(ValueError, match="num_images=0"):
+        evaluation.simulated_sandwich(model, num_images=0, **chains)
+    with pytest.raises(ValueError, match="batch_size=0"):
+        evaluation.imputation_score(imputer(), IMAGES, batch_size=0)
+    with pytest.raises(ValueError, match="a list of objectives"):
+        evaluation.estimator_report(model, IMAGES, objectives=objectives.ELBO())
+
+
+def test_models_of_another_kind_are_refused_by_name():
+    gan = kg.GAN((2, 2, 1), latent_dim=2, hidden_units=(3,), critic_units=(3,))
+    for function, kind in (
+        (evaluation.log_likelihood, "LikelihoodModel"),
+        (evaluation.explain_bound, "LikelihoodModel"),
+        (evaluation.annealed_importance_sampling, "HelmholtzMachine"),
+        (evaluation.estimator_report, "HelmholtzMachine"),
+        (evaluation.imputation_score, "SequentialImputer"),
+    ):
+        with pytest.raises(ValueError, match=f"model is a GAN: a {kind} is needed"):
+            function(gan, IMAGES)
+    with pytest.raises(ValueError, match="model is a VAE: a SequentialImputer is needed"):
+        evaluation.imputation_score(vae(), IMAGES)
+    with pytest.raises(ValueError, match="model is a SequentialImputer: a HelmholtzMachine"):
+        evaluation.simulated_sandwich(imputer())
+
+
+def test_grey_images_leave_the_protocol_of_binary_ones():
+    model = vae()
+    binary = evaluation.log_likelihood(model, IMAGES, 2, progress=False)
+    grey = evaluation.log_likelihood(model, 0.5 * IMAGES, 2, progress=False)
+    again = evaluation.log_likelihood(model, IMAGES, 2, progress=False)
+    assert (binary.binarization, grey.binarization, again.binarization) == ("none", "dynamic", "none")
+    np.testing.assert_allclose(binary.per_image, again.per_image, rtol=1e-6)

@@ -1,9 +1,12 @@
 """Figures from samples and density ratios, against closed forms and direct computation."""
 
 import math
+import random
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_gen import evaluation
 
@@ -168,3 +171,64 @@ def test_equal_distributions_have_no_divergence():
         evaluation.density_ratio(p, q[:, :1])
     with pytest.raises(ValueError, match="at least 10 of each"):
         evaluation.density_ratio(p[:15], q)
+
+
+def test_critics_and_features_are_float32_and_leave_the_random_state():
+    random.seed(3), np.random.seed(3), tf.random.set_seed(3)
+    wanted = random.random(), np.random.random(), float(tf.random.uniform(()))
+    network = evaluation.FeatureNetwork((8, 8, 1), 2)
+    random.seed(3), np.random.seed(3), tf.random.set_seed(3)
+    before = keras.config.dtype_policy()
+    p, x = np.arange(40.0)[:, None], images(20, shape=(8, 8, 1)).astype(np.float32)
+    ratios, digests = [], []
+    try:
+        for policy in ("float32", "mixed_float16", "float64"):
+            keras.config.set_dtype_policy(policy)
+            ratios.append(evaluation.density_ratio(p, p + 0.5, hidden_units=2, folds=2, epochs=1).log_ratio_p)
+            digests.append(network.fit(x, np.arange(20) % 2, epochs=1).digest)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert len(set(digests)) == 1
+    np.testing.assert_array_equal(ratios[0], ratios[1])
+    np.testing.assert_array_equal(ratios[0], ratios[2])
+    assert (random.random(), np.random.random(), float(tf.random.uniform(()))) == wanted
+
+
+@pytest.mark.parametrize("call, reason", [
+    (lambda a, b: evaluation.parzen_log_likelihood(a, a, b), "different shapes .*test .3, 8, 2, 1."),
+    (lambda a, b: evaluation.parzen_per_image(a, b, 0.1), "different shapes"),
+    (lambda a, b: evaluation.nearest_neighbour_error(a, [0, 1, 2], b, [0, 1, 2]), "different shapes"),
+    (lambda a, b: evaluation.parzen_log_likelihood(a, a, a, bandwidths=()), "bandwidths .*at least one"),
+    (lambda a, b: evaluation.parzen_log_likelihood(a, a, a, bandwidths=(0.1, 0.0)), "bandwidths .*positive"),
+    (lambda a, b: evaluation.parzen_bandwidth(a, a, [math.nan]), "bandwidths .*positive"),
+    (lambda a, b: evaluation.parzen_per_image(a, a, -1.0), "bandwidths .*positive"),
+    (lambda a, b: evaluation.precision_recall(None, a, a, neighbours=1.0), "neighbours=1.0: an integer"),
+    (lambda a, b: evaluation.precision_recall(None, a, a, neighbours=3), "fewer than the 3 images"),
+    (lambda a, b: evaluation.density_ratio(a, a, epochs=0), "epochs=0: an integer"),
+    (lambda a, b: evaluation.density_ratio(a, a, batch_size=0), "batch_size=0"),
+    (lambda a, b: evaluation.density_ratio(a, a, seed=-1), "seed=-1"),
+    (lambda a, b: evaluation.density_ratio(a, a, hidden_units=(8, 0)), "hidden_units=0"),
+    (lambda a, b: evaluation.density_ratio(a, a, weight_decay=math.nan), "weight_decay=nan"),
+    (lambda a, b: evaluation.FeatureNetwork((4, 4, 1), 3).fit(b, [0, 1, 2]), "this feature network is for"),
+    (lambda a, b: evaluation.FeatureNetwork((4, 4, 1), 3).fit(a, [0, 1]), "one for each of the 3 images"),
+    (lambda a, b: evaluation.FeatureNetwork((4, 4, 1), 3).fit(a, [0, 1, 3]), "labels run from 0 to 3"),
+    (lambda a, b: evaluation.FeatureNetwork((4, 4, 1), 3).accuracy(a, [0.5, 1, 2]), "dtype float64"),
+])  # fmt: skip
+def test_bad_arguments(call, reason):
+    of_one_shape, of_another = images(3, shape=(4, 4, 1)), images(3, shape=(8, 2, 1))
+    with pytest.raises(ValueError, match=reason):
+        call(of_one_shape, of_another)
+
+
+def test_bandwidths_may_come_from_a_generator():
+    samples, test = images(20, shape=(2, 2, 1)), images(9, shape=(2, 2, 1))
+    score = evaluation.parzen_log_likelihood(samples, test, test, bandwidths=(value for value in (0.1, 0.3)))
+    assert score.protocol["bandwidths"] == [0.1, 0.3]
+
+
+def test_the_ratio_at_points_of_another_width_is_refused():
+    critics, mean, scale = (keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]),), np.zeros(4), np.ones(4)
+    ratio = evaluation.DensityRatio(np.zeros(3), np.zeros(3), critics, mean, scale, {})
+    assert ratio.log_ratio(np.zeros((6, 2, 2))).shape == (6,)
+    with pytest.raises(ValueError, match="x has shape .6, 2.: 4 values a row"):
+        ratio.log_ratio(np.zeros((6, 2)))

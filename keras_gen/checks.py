@@ -1,0 +1,40 @@
+"""Checks of arguments, other than images."""
+
+import numbers
+
+INT32 = -(2**31), 2**31 - 1
+
+
+def is_integer(value):
+    """Whether `value` is an integer, numpy's included; a bool is none."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def check_integers(least=1, owner="", why="", **values):
+    """The values as Python's ints, in their order; a ValueError where one is no integer of at least `least`.
+
+    Args:
+        least: the least value allowed.
+        owner: name of the class or function that they are for; "" where the names say enough.
+        why: what it is needed for, to end the error's text.
+        values: name to value; None is no integer.
+    """
+    for name, value in values.items():
+        if not is_integer(value) or value < least:
+            given = f"{owner}({name}={value!r})" if owner else f"{name}={value!r}"
+            raise ValueError(f"{given}: an integer of at least {least} is needed{why and '; '}{why}.")
+    return [int(value) for value in values.values()]
+
+
+def check_key(seed):
+    """`seed` as Python's int; a ValueError unless it is an integer of 32 bits: the noise is keyed by such words."""
+    least, most = INT32
+    if not is_integer(seed) or not least <= seed <= most:
+        raise ValueError(f"seed={seed!r}: a seed is a 32-bit integer, from {least} to {most}.")
+    return int(seed)
+
+
+def check_kind(model, kind, why):
+    """Raises a ValueError unless `model` is a `kind`; `why` ends the error's text."""
+    if not isinstance(model, kind):
+        raise ValueError(f"model is a {type(model).__name__}: a {kind.__name__} is needed, {why}.")
