@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_gen import images as images_module
+from keras_gen.checks import check_integers
 from keras_gen.noise import fold_in
 
 #: What a finding means, by its name in the logs.
@@ -31,6 +32,8 @@ PATIENCE = 3
 _KEY = (1, 0)
 _JUDGE, _SLOPES = 0, 1
 _PICTURES = 64
+# Images at most that drawn ones are compared with.
+_COMPARED = 256
 
 
 class GameWarning(UserWarning):
@@ -44,11 +47,14 @@ class FlightRecorder(keras.callbacks.Callback):
     logits and a picture of fixed seeds:
 
     * `held_out_real_accuracy`, `fresh_fake_accuracy`: shares that the critic tells right, of images that it was not trained on
-      and of fresh draws (for an `AdversarialAutoencoder`: of prior draws and codes);
-    * `jensen_shannon`: what the critic's logits say of the divergence, nats: a lower bound;
+      and of fresh draws (for an `AdversarialAutoencoder`: of prior draws and codes). The boundary is the logit of an undecided
+      critic; for the Wasserstein loss, which has none, midway between the means of both sides;
+    * `jensen_shannon`: what the critic's logits say of the divergence, nats: a lower bound. For the logistic losses alone,
+      minimax and non-saturating, whose logits are log-ratios;
     * `gradient_norm_PLAYER`: norm of each player's gradient;
-    * `diversity`: mean distance between drawn images over that between images;
-    * `critic_won`, `critic_weak`, `collapsed`: 1 where that is found, with a `GameWarning` once each.
+    * `diversity`: mean distance between drawn images over that between images of the same labels;
+    * `critic_won`, `critic_weak`, `collapsed`: 1 where that is found, with a `GameWarning` once each. A Wasserstein critic is
+      meant to win, and is never said to have.
 
     After an epoch that leaves a number that is not finite, the weights, the optimizers and the figures go back to the last good
     epoch, and training goes on with other noise.
@@ -58,21 +64,21 @@ class FlightRecorder(keras.callbacks.Callback):
     ```
 
     Args:
-        images: float `[N, H, W, C]` in [0, 1], some hundred that are not trained on.
+        images: float `[N, H, W, C]` in [0, 1], some hundred that are not trained on. Drawn images are compared with at most
+            256 of them, the same at every epoch.
         labels: integers `[N]`, for a conditional model.
         log_dir: folder for TensorBoard, or None.
         patience: epochs in a row that must find the same before it is said.
         rewinds: times that training may be taken back; then it stops.
 
     Raises:
-        ValueError: at the beginning of `fit`, a model that plays no game, or images that it does not take.
+        ValueError: at the beginning of `fit`, a model that plays no game, or images or labels that it does not take.
     """
 
     def __init__(self, images, labels=None, log_dir=None, patience=PATIENCE, rewinds=3):
         super().__init__()
-        for name, value, least in (("patience", patience, 1), ("rewinds", rewinds, 0)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"FlightRecorder({name}={value!r}): an integer of at least {least} is needed.")
+        check_integers(1, "FlightRecorder", patience=patience)
+        check_integers(0, "FlightRecorder", rewinds=rewinds)
         self.images = np.asarray(images)
         self.labels = None if labels is None else np.asarray(labels)
         self.log_dir, self.patience, self.rewinds = log_dir, patience, rewinds
@@ -83,14 +89,17 @@ class FlightRecorder(keras.callbacks.Callback):
             raise ValueError(f"FlightRecorder is for adversarial models; a {type(model).__name__} has no critic.")
         source = "images of FlightRecorder"
         images_module.check_shape_and_dtype(self.images.shape, self.images.dtype, model.data_shape, source)
-        images_module.check_values(self.images, source)
         if len(self.images) < 2:
             raise ValueError(f"{source}: {len(self.images)} image; at least 2 are needed to tell how far images are apart.")
-        if model.num_classes and self.labels is None:
-            raise ValueError("FlightRecorder needs labels beside the images: the model draws images of a class.")
+        model.admit(self.images, source)
+        model.admit_labels(self.labels, "labels of FlightRecorder")
+        if self.labels is not None and len(self.labels) != len(self.images):
+            raise ValueError(f"FlightRecorder was given {len(self.images)} images and {len(self.labels)} labels: one for each.")
         self._in_a_row = dict.fromkeys(FINDINGS, 0)
         self._said, self._taken_back, self._good = set(), 0, None
-        self._spread = _mean_distance(self.images)
+        # At random: images are often in the order of their labels, or the labels in turn.
+        self._compared = np.random.default_rng(0).permutation(len(self.images))[:_COMPARED]
+        self._spread = _mean_distance(self.images[self._compared])
         self._writer = tf.summary.create_file_writer(str(self.log_dir)) if self.log_dir else None
         x = tf.constant(self.images, tf.float32)
         label = None if self.labels is None else model.one_hot(self.labels)
@@ -120,16 +129,19 @@ class FlightRecorder(keras.callbacks.Callback):
         number = tf.constant(epoch)
         real, fake = (logits.numpy() for logits in self._judge(number))
         drawn = self._draw(epoch)
+        losses = self.model.objective.losses
+        boundary = float(losses.boundary(real, fake))
         figures = {
-            "held_out_real_accuracy": float(np.mean(real > 0)),
-            "fresh_fake_accuracy": float(np.mean(fake < 0)),
-            "jensen_shannon": float(
-                math.log(2) - 0.5 * np.mean(np.logaddexp(0, -real)) - 0.5 * np.mean(np.logaddexp(0, fake))
-            ),
+            "held_out_real_accuracy": float(np.mean(real > boundary)),
+            "fresh_fake_accuracy": float(np.mean(fake < boundary)),
             "diversity": _mean_distance(drawn) / max(self._spread, 1e-12),
             **{f"gradient_norm_{name}": float(norm) for name, norm in self._slopes(number).items()},
         }
-        found = self._find(figures, drawn)
+        if losses.log_ratio:
+            figures["jensen_shannon"] = float(
+                math.log(2) - 0.5 * np.mean(np.logaddexp(0, -real)) - 0.5 * np.mean(np.logaddexp(0, fake))
+            )
+        found = self._find(figures, real, fake, drawn)
         logs.update(figures, **{name: float(value) for name, value in found.items()})
         self._say(epoch, figures, found)
         self._write(epoch, logs, real, fake, drawn)
@@ -139,13 +151,17 @@ class FlightRecorder(keras.callbacks.Callback):
         if self._writer is not None:
             self._writer.close()
 
-    def _find(self, figures, drawn):
+    def _find(self, figures, real, fake, drawn):
         # How far the mean images are apart, against what the mean of so many images would vary by.
-        gap = np.sqrt(np.mean((drawn.mean(0) - self.images.mean(0)) ** 2))
-        noise = np.sqrt(np.mean(self.images.var(0) / len(self.images) + drawn.var(0) / len(drawn)))
+        images = self.images[self._compared]
+        gap = np.sqrt(np.mean((drawn.mean(0) - images.mean(0)) ** 2))
+        noise = np.sqrt(np.mean(images.var(0) / len(images) + drawn.var(0) / len(drawn)))
+        divergence = figures.get("jensen_shannon")
+        sees_nothing = _share_in_order(real, fake) < 0.55 if divergence is None else divergence < 0.005
+        is_sure = min(figures["held_out_real_accuracy"], figures["fresh_fake_accuracy"]) > 0.99
         return {
-            "critic_won": min(figures["held_out_real_accuracy"], figures["fresh_fake_accuracy"]) > 0.99,
-            "critic_weak": figures["jensen_shannon"] < 0.005 and gap > 4.0 * noise,
+            "critic_won": is_sure and self.model.objective.losses.undecided is not None,
+            "critic_weak": sees_nothing and gap > 4.0 * noise,
             "collapsed": figures["diversity"] < 0.3,
         }
 
@@ -191,9 +207,9 @@ class FlightRecorder(keras.callbacks.Callback):
         return [*weights, *optimizers]
 
     def _draw(self, epoch):
-        count = min(len(self.images), 256)
+        count = len(self._compared)
         rows = np.stack([np.full(count, epoch), np.arange(count)], axis=1).astype(np.int32)
-        label = [self.labels[:count].reshape(-1).astype(np.int32)] if self.model.num_classes else []
+        label = [self.labels[self._compared].reshape(-1).astype(np.int32)] if self.model.num_classes else []
         return self.model.generate(rows, *label)["sample"].numpy()
 
     def _write(self, epoch, logs, real, fake, drawn):
@@ -208,6 +224,13 @@ class FlightRecorder(keras.callbacks.Callback):
                 fixed = self.model.sample(_PICTURES, seed=0)
                 tf.summary.image("samples", fixed, max_outputs=_PICTURES)
         self._writer.flush()
+
+
+def _share_in_order(real, fake):
+    """The share of pairs of an image and a drawn one of which the critic prefers the image: 1/2 where it sees nothing."""
+    fake = np.sort(fake)
+    below, not_above = (np.searchsorted(fake, real, side) for side in ("left", "right"))
+    return float(np.mean(below + not_above) / (2 * len(fake)))
 
 
 def _mean_distance(images):

@@ -17,11 +17,21 @@ class Losses(NamedTuple):
         real: the critic's loss for data.
         fake: the critic's loss for what the generator draws.
         generator: the generator's loss for what it draws.
+        undecided: the logit of a critic that cannot tell; None where only differences of logits mean anything.
+        log_ratio: whether the best critic's logit is log p(x) - log q(x), p the data's density and q the generator's.
     """
 
     real: Callable
     fake: Callable
     generator: Callable
+    undecided: float | None = 0.0
+    log_ratio: bool = False
+
+    def boundary(self, real_logits, fake_logits):
+        """The logit above which an image counts as taken for data: `undecided`, or midway between the means of both sides."""
+        if self.undecided is not None:
+            return self.undecided
+        return 0.5 * (tf.reduce_mean(real_logits) + tf.reduce_mean(fake_logits))
 
 
 def _logistic_real(logits):
@@ -58,18 +68,18 @@ def _fake_margin(logits):
 
 #: The two-player game of the paper: the generator minimises what the critic maximises, log(1 - D). Its gradient vanishes
 #: where the critic is sure. Goodfellow et al.: Generative adversarial nets. NeurIPS 2014, equation 1.
-MINIMAX = Losses(_logistic_real, _logistic_fake, _saturating)
+MINIMAX = Losses(_logistic_real, _logistic_fake, _saturating, log_ratio=True)
 #: The same critic; the generator maximises log D instead: the same fixed point, and a gradient where the critic is sure.
 #: Goodfellow et al., section 3.
-NON_SATURATING = Losses(_logistic_real, _logistic_fake, _logistic_real)
+NON_SATURATING = Losses(_logistic_real, _logistic_fake, _logistic_real, log_ratio=True)
 #: Half the squared distance to 1 for data and to 0 for drawn images, and to 1 for the generator.
 #: Mao et al.: Least squares generative adversarial networks. ICCV 2017, equation 9.
-LEAST_SQUARES = Losses(_to(1.0), _to(0.0), _to(1.0))
+LEAST_SQUARES = Losses(_to(1.0), _to(0.0), _to(1.0), undecided=0.5)
 #: The critic has a margin of 1. Lim, Ye: Geometric GAN. 2017, equation 11.
 HINGE = Losses(_real_margin, _fake_margin, tf.negative)
 #: Difference of means; the critic must be kept smooth by a gradient penalty.
 #: Gulrajani et al.: Improved training of Wasserstein GANs. NeurIPS 2017, equation 3.
-WASSERSTEIN = Losses(tf.negative, tf.identity, tf.negative)
+WASSERSTEIN = Losses(tf.negative, tf.identity, tf.negative, undecided=None)
 
 LOSSES = {
     "minimax": MINIMAX,

@@ -1,0 +1,175 @@
+"""The flight recorder: what it reports, what it says goes wrong, and that it goes back from a NaN."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import keras_gen as kg
+
+SHAPE = (8, 8, 1)
+
+
+def grey(count=32, seed=0):
+    return np.random.default_rng(seed).random((count, *SHAPE)).astype(np.float32)
+
+
+def small_gan(**kwargs):
+    return kg.GAN(SHAPE, **{"latent_dim": 4, "hidden_units": (16,), "critic_units": (12,), "pieces": 3, "seed": 1, **kwargs})
+
+
+def test_the_recorder_reports_both_sides(tmp_path):
+    model = small_gan()
+    model.compile()
+    recorder = kg.callbacks.FlightRecorder(grey(40, seed=5), log_dir=tmp_path / "board")
+    history = model.fit(grey(64), batch_size=16, epochs=2, callbacks=[recorder], verbose=0).history
+    for name in ("held_out_real_accuracy", "fresh_fake_accuracy", "jensen_shannon", "diversity", "gradient_norm_critic"):
+        assert len(history[name]) == 2 and np.isfinite(history[name]).all()
+    assert 0 < history["diversity"][-1] < 2 and history["gradient_norm_generator"][-1] > 0
+    events = EventAccumulator(str(tmp_path / "board"))
+    events.Reload()
+    shown = set(events.Tags()["tensors"])
+    assert shown >= {"jensen_shannon", "diversity", "collapsed", "logits of data", "logits of drawn images", "samples"}
+    assert [event.step for event in events.Tensors("jensen_shannon")] == [1, 2]
+    value = tf.make_ndarray(events.Tensors("jensen_shannon")[-1].tensor_proto)
+    assert float(value) == pytest.approx(history["jensen_shannon"][-1], rel=1e-5)
+
+
+def test_the_recorder_goes_back_from_a_nan_and_stops_where_it_cannot():
+    class Spoil(keras.callbacks.Callback):
+        def __init__(self, epochs):
+            super().__init__()
+            self.epochs = epochs
+
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch in self.epochs:
+                weight = self.model.critic.trainable_variables[0]
+                weight.assign(np.full(weight.shape, np.nan, np.float32))
+
+    model = small_gan()
+    model.compile(jit_compile=False)
+    recorder = kg.callbacks.FlightRecorder(grey(40, seed=5), rewinds=1)
+    with pytest.warns(kg.callbacks.GameWarning, match="back to the last good epoch"):
+        history = model.fit(grey(64), batch_size=16, epochs=4, callbacks=[Spoil({2}), recorder], verbose=0).history
+    assert len(history["loss"]) == 4 and np.isfinite(history["loss"]).all()
+    assert all(np.isfinite(w.numpy()).all() for w in model.trainable_variables)
+    model = small_gan()
+    model.compile(jit_compile=False)
+    with pytest.warns(kg.callbacks.GameWarning, match="training stops"):
+        history = model.fit(
+            grey(64), batch_size=16, epochs=6, verbose=0,
+            callbacks=[Spoil({1, 2, 3}), kg.callbacks.FlightRecorder(grey(40, seed=5), rewinds=1)],
+        ).history
+    assert len(history["loss"]) == 3
+
+
+def test_the_recorder_says_in_words_what_goes_wrong():
+    dark, bright = 0.3 * grey(64), 1.0 - 0.3 * grey(64)
+    # A critic that learns fast against a generator that does not learn.
+    model = small_gan(input_dropout=0.0, dropout=0.0)
+    model.compile(keras.optimizers.Adam(0.0), critic_optimizer=keras.optimizers.Adam(3e-3))
+    with pytest.warns(kg.callbacks.GameWarning, match="apart without fail"):
+        model.fit(bright, batch_size=16, epochs=40, callbacks=[kg.callbacks.FlightRecorder(bright)], verbose=0)
+    # A critic that does not learn sees nothing, though the averages differ.
+    model = small_gan()
+    model.critic.head.kernel.assign(tf.zeros_like(model.critic.head.kernel))
+    model.compile(keras.optimizers.Adam(0.0), critic_optimizer=keras.optimizers.Adam(0.0))
+    with pytest.warns(kg.callbacks.GameWarning, match="sees no difference"):
+        model.fit(dark, batch_size=16, epochs=3, callbacks=[kg.callbacks.FlightRecorder(dark)], verbose=0)
+    # A generator that draws one image.
+    model = small_gan()
+    for weight in model.generator.trainable_variables[:1]:
+        weight.assign(tf.zeros_like(weight))
+    model.compile(keras.optimizers.Adam(0.0))
+    with pytest.warns(kg.callbacks.GameWarning, match="nearly all alike"):
+        model.fit(grey(64), batch_size=16, epochs=3, callbacks=[kg.callbacks.FlightRecorder(grey(64))], verbose=0)
+
+
+def test_the_recorder_needs_a_critic():
+    model = kg.VAE(SHAPE, latent_dim=2, hidden_units=(4,), likelihood="gaussian")
+    model.compile()
+    with pytest.raises(ValueError, match="has no critic"):
+        model.fit(grey(), callbacks=[kg.callbacks.FlightRecorder(grey())], verbose=0)
+
+
+def watched(game, shift=0.0, epochs=3, images=None, critic_rate=0.0, model=None):
+    """The history of a game whose generator does not learn, its critic's logits moved by `shift`."""
+    keras.utils.set_random_seed(0)
+    model = small_gan(input_dropout=0.0, dropout=0.0) if model is None else model
+    head = model.critic.head
+    head.kernel.assign(-1e4 * head.kernel)  # new, its logits are some 1e-5
+    head.bias.assign(head.bias + shift)
+    model.compile(keras.optimizers.Adam(0.0), game, critic_optimizer=keras.optimizers.Adam(critic_rate), jit_compile=False)
+    images = 1.0 - 0.3 * grey(64) if images is None else images
+    recorder = kg.callbacks.FlightRecorder(images)
+    return model.fit(images, batch_size=16, epochs=epochs, callbacks=[recorder], verbose=0).history
+
+
+def test_a_wasserstein_critic_is_judged_by_differences_and_is_meant_to_win():
+    game = kg.Game("wasserstein", gradient_penalty=10.0)
+    plain, moved = watched(game), watched(game, shift=7.0)
+    for name in ("held_out_real_accuracy", "fresh_fake_accuracy", "critic_weak", "real_accuracy", "fake_accuracy"):
+        assert plain[name] == moved[name], name
+    assert plain["fresh_fake_accuracy"][0] > 0 and "jensen_shannon" not in plain
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*apart without fail")
+        won = watched(game, epochs=40, critic_rate=3e-3)
+    assert won["held_out_real_accuracy"][-1] == won["fresh_fake_accuracy"][-1] == 1.0 and not any(won["critic_won"])
+
+
+def test_a_least_squares_critic_is_undecided_at_one_half():
+    with pytest.warns(kg.callbacks.GameWarning, match="apart without fail"):
+        won = watched(kg.Game("least_squares"), epochs=40, critic_rate=3e-3)
+    assert won["held_out_real_accuracy"][-1] == won["fresh_fake_accuracy"][-1] == won["fake_accuracy"][-1] == 1.0
+    model = small_gan()
+    model.critic.head.kernel.assign(tf.zeros_like(model.critic.head.kernel))
+    with pytest.warns(kg.callbacks.GameWarning, match="sees no difference"):
+        watched(kg.Game("least_squares"), shift=0.5, model=model)
+
+
+class Perfect(kg.GAN):
+    """Draws images of the data, of the class that is asked for."""
+
+    def __init__(self, images, labels, **kwargs):
+        super().__init__(**kwargs)
+        self._data = images, labels
+
+    def generate(self, seed, label=None):
+        images, labels = self._data
+        turn = np.asarray(seed)[:, 1] * 31 + np.asarray(seed)[:, 0]
+        rows = [np.flatnonzero(labels == each) for each in label]
+        return {"sample": tf.constant(np.stack([images[row[k % len(row)]] for row, k in zip(rows, turn, strict=True)]))}
+
+
+def test_images_in_the_order_of_their_labels_are_compared_with_draws_of_the_same():
+    labels = np.repeat([0, 1], 400)
+    images = np.clip(0.1 + 0.7 * labels[:, None, None, None] + 0.02 * grey(800), 0, 1).astype(np.float32)
+    model = Perfect(images, labels, data_shape=SHAPE, latent_dim=4, hidden_units=(8,), critic_units=(8,), num_classes=2, seed=1)
+    model.critic.head.kernel.assign(tf.zeros_like(model.critic.head.kernel))
+    model.compile(keras.optimizers.Adam(0.0), critic_optimizer=keras.optimizers.Adam(0.0), jit_compile=False)
+    recorder = kg.callbacks.FlightRecorder(images, labels)
+    history = model.fit(images[::40], labels[::40], batch_size=10, callbacks=[recorder], verbose=0).history
+    assert history["diversity"][0] == pytest.approx(1.0, abs=0.2)
+    assert history["collapsed"] == history["critic_weak"] == [0.0]
+
+
+def test_what_the_recorder_refuses():
+    model = kg.GAN(SHAPE, latent_dim=4, hidden_units=(8,), critic_units=(8,), num_classes=3, seed=1)
+    model.compile(jit_compile=False)
+    labels = np.arange(32) % 3
+    for held_out, of_held_out, reason in (
+        (grey(), None, "labels of FlightRecorder are missing"),
+        (grey(), labels + 1, "labels of FlightRecorder run from 1 to 3"),
+        (grey(), labels[:30], "32 images and 30 labels"),
+        (np.full((32, *SHAPE), 0.5, np.float32), labels, "images of FlightRecorder are all the same constant"),
+        (grey(1), labels[:1], "at least 2 are needed"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            recorder = kg.callbacks.FlightRecorder(held_out, of_held_out)
+            model.fit(grey(), labels, verbose=0, callbacks=[recorder])
+    for arguments in ({"patience": 0}, {"rewinds": -1}, {"patience": 2.0}):
+        with pytest.raises(ValueError, match=f"FlightRecorder\\({next(iter(arguments))}="):
+            kg.callbacks.FlightRecorder(grey(), **arguments)
