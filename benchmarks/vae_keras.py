@@ -53,7 +53,7 @@ class StockKeras(KerasGen):
 
     def _fit(self, epochs, clock):
         # keras_gen's `fit` learns here that the images are binary already.
-        self.model.check_input(self.images, "images")
+        self.model.check_input(self.images, None, "images")
         super()._fit(epochs, clock)
 
 

@@ -7,19 +7,19 @@ once a group. The steps are the same, in the same order, with the same noise.
 
 import contextlib
 import math
-import numbers
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 from tensorflow.python.eager import context
 
 from keras_gen import feed
+from keras_gen.arguments import checked_data, is_array
 
 #: Keras's own callbacks with batch-level hooks that read no more than how far the epoch has come.
 _CONTENT_WITH_GROUPS = (keras.callbacks.History, keras.callbacks.ProgbarLogger)
 _STEP_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
+_TEST_HOOKS = ("on_test_batch_begin", "on_test_batch_end")
 
 
 class DeviceLoop:
@@ -46,24 +46,31 @@ class DeviceLoop:
         `x`: images float `[N, H, W, C]` in [0, 1], a `tf.data.Dataset` of batches of them, or any other data that Keras
         takes. Arrays are shuffled in an order that is a function of the model's seed and of the steps it has taken.
         """
-        y = _as_array(y)
-        _check_arguments(x, y, kwargs.get("sample_weight"), batch_size)
+        x, y, kwargs["sample_weight"] = checked_data(
+            self, (x, y, kwargs.get("sample_weight")), batch_size, kwargs.get("steps_per_epoch")
+        )
         validation_split = kwargs.pop("validation_split", 0.0) or 0.0
         if not 0.0 <= validation_split < 1.0:
             raise ValueError(f"validation_split={validation_split!r}: the share of images held out, from 0 to below 1.")
-        if validation_split and kwargs.get("validation_data") is None and _is_array(x):
+        if validation_split and kwargs.get("validation_data") is None and is_array(x):
             kept = math.floor(len(x) * (1.0 - validation_split))
             parts = [x, y, kwargs.get("sample_weight")]
             kwargs["validation_data"] = tuple(part if part is None else part[kept:] for part in parts)
             x, y, kwargs["sample_weight"] = (part if part is None else part[:kept] for part in parts)
-        self.check_input(x if y is None or not _is_array(x) else (x, y), "x")
-        validation_data = kwargs.get("validation_data")
-        if validation_data is not None:
-            validation = keras.utils.unpack_x_y_sample_weight(validation_data)
-            _check_arguments(*validation, kwargs.get("validation_batch_size"))
-            self.check_input(validation_data, "validation_data")
+        validation = None
+        if kwargs.get("validation_data") is not None:
+            validation = keras.utils.unpack_x_y_sample_weight(kwargs["validation_data"])
+            validation = checked_data(
+                self, validation, kwargs.get("validation_batch_size"), kwargs.get("validation_steps"), "validation_data",
+                ("validation_batch_size", "validation_steps"),
+            )
+            kwargs["validation_data"] = keras.utils.pack_x_y_sample_weight(*validation)
+        if is_array(x):
+            steps = kwargs.get("steps_per_epoch")
+            self.check_batches(len(x), batch_size or 32, steps and steps * (epochs - kwargs.get("initial_epoch", 0)))
 
-        limit = self._steps_a_call(callbacks, _STEP_HOOKS)
+        # Keras takes as many steps a call for the validation as for the training.
+        limit = self._steps_a_call(callbacks, _STEP_HOOKS if validation is None else _STEP_HOOKS + _TEST_HOOKS)
         heeds_nan = any(isinstance(each, keras.callbacks.TerminateOnNaN) for each in keras.tree.flatten(callbacks or []))
         train = test = None
         if not kwargs.get("class_weight"):
@@ -73,7 +80,7 @@ class DeviceLoop:
             if prepared:
                 x, kwargs["steps_per_epoch"], train = prepared
                 y = kwargs["sample_weight"] = None
-        if validation_data is not None:
+        if validation is not None:
             size = kwargs.get("validation_batch_size") or batch_size
             prepared = self._prepared(validation, size, kwargs.get("validation_steps"), limit if train else 1)
             if prepared:
@@ -89,11 +96,10 @@ class DeviceLoop:
         """As `keras.Model.evaluate`, for the same kinds of `x` as `fit`."""
         if kwargs.get("_use_cached_eval_dataset"):  # called by `fit`, which has prepared the data
             return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, **kwargs)
-        y = _as_array(y)
-        _check_arguments(x, y, sample_weight, batch_size)
-        self.check_input(x if y is None or not _is_array(x) else (x, y), "x")
-        limit = self._steps_a_call(kwargs.get("callbacks"), ("on_test_batch_begin", "on_test_batch_end"))
-        prepared, test = self._prepared((x, y, sample_weight), batch_size, steps, limit), None
+        data = checked_data(self, (x, y, sample_weight), batch_size, steps, names=("batch_size", "steps"))
+        x, y, sample_weight = data
+        limit = self._steps_a_call(kwargs.get("callbacks"), _TEST_HOOKS)
+        prepared, test = self._prepared(data, batch_size, steps, limit), None
         if prepared:
             x, steps, test = prepared
             y = sample_weight = batch_size = None
@@ -133,7 +139,7 @@ class DeviceLoop:
         if isinstance(x, tf.data.Dataset):
             made = feed.from_dataset(x, steps, limit) if alone and limit > 1 else None
             return (made.dataset, made.steps, made) if made else (feed.without_autotuning(x), steps, None)
-        if not _is_array(x) or any(part is not None and not _is_array(part) for part in data):
+        if not is_array(x):
             return None
         if data[2] is None:
             arrays = x if data[1] is None else data[:2]
@@ -352,29 +358,6 @@ def _needs_each_step(callback, hooks):
         return callback.update_freq != "epoch" or callback._should_trace or callback.write_steps_per_second
     base = keras.callbacks.Callback
     return any(getattr(getattr(callback, hook), "__func__", None) is not getattr(base, hook) for hook in hooks)
-
-
-def _check_arguments(x, y, sample_weight, batch_size):
-    """Raises a ValueError that says what is wrong with what `fit` or `evaluate` was given, but for the images themselves."""
-    if x is None:
-        raise ValueError("x is missing: fit and evaluate need images, an array or a tf.data.Dataset of batches of them.")
-    if batch_size is not None and (
-        isinstance(batch_size, bool) or not isinstance(batch_size, numbers.Integral) or batch_size < 1
-    ):
-        raise ValueError(f"batch_size={batch_size!r}: a positive integer is needed, the images of a step.")
-    if _is_array(x):
-        for name, part in (("y", y), ("sample_weight", sample_weight)):
-            if part is not None and len(part) != len(x):
-                raise ValueError(f"{name} has {len(part)} rows, x has {len(x)}: one is needed for each image.")
-
-
-def _as_array(labels):
-    """Labels that are a list of numbers as an array."""
-    return np.asarray(labels) if isinstance(labels, list) and labels and isinstance(labels[0], numbers.Number) else labels
-
-
-def _is_array(value):
-    return hasattr(value, "dtype") and hasattr(value, "shape") and not isinstance(value, tf.data.Dataset)
 
 
 def _padded(group, steps):

@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_gen import images as images_module
+from keras_gen.arguments import weight_rows
+from keras_gen.checks import INT32, check_integers, check_key
 from keras_gen.loop import DeviceLoop
 from keras_gen.noise import CounterNoise, fold_in
 
@@ -14,7 +16,6 @@ from keras_gen.noise import CounterNoise, fold_in
 _CONVOLUTIONS = tuple(
     getattr(keras.layers, name) for name in dir(keras.layers) if "Conv" in name and not name.startswith("ConvLSTM")
 )
-_INT32 = np.iinfo(np.int32)
 # What a key is used for: each use has its own noise.
 _TRAIN, _TEST, _ORDER = 0, 1, 2
 
@@ -83,6 +84,8 @@ class TrainableModel(DeviceLoop, keras.Model):
                 raise ValueError(f"{source} are missing: this model needs them, {rule}; fit(images, labels).")
             return
         labels = np.asarray(labels)
+        if labels.dtype.kind not in "iuf":
+            raise ValueError(f"{source} have dtype {labels.dtype}; {rule}.")
         if labels.ndim not in (1, 2) or (labels.ndim == 2 and labels.shape[1] != 1):
             raise ValueError(f"{source} have shape {labels.shape}; {rule}, of shape (N,): numbers, not one-hot vectors.")
         if labels.dtype.kind not in "iu" and not np.all(labels == np.floor(labels)):
@@ -218,24 +221,22 @@ class TrainableModel(DeviceLoop, keras.Model):
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def check_input(self, data, source):
-        """Checks what `fit` or `evaluate` was given: arrays whole, a `tf.data.Dataset` by its shapes and its first batch.
+    def check_input(self, images, labels, source, whole=True):
+        """Checks images `[N, H, W, C]` and their labels `[N]`, None where there are none; the arguments of `admit`."""
+        images = np.asarray(images)
+        self.check_shape(images.shape, images.dtype, source)
+        self.admit(images, source, whole)
+        self.admit_labels(labels, f"labels of {source}")
 
-        `data` is a data set, an array, or a tuple of arrays (images, labels, weights) of which the last may be missing.
+    def check_shape(self, shape, dtype, source):
+        """Raises a ValueError that names `source` unless images of this shape and dtype are what the model takes."""
+        images_module.check_shape_and_dtype(shape, dtype, self.data_shape, source)
+
+    def check_batches(self, count, batch_size, steps):
+        """Raises a ValueError where `count` images in batches of `batch_size` make one that the model cannot train on.
+
+        `steps`: how many are taken in all; None for as many as there are.
         """
-        if isinstance(data, tf.data.Dataset):
-            spec = keras.tree.flatten(data.element_spec)[0]
-            images_module.check_shape_and_dtype(spec.shape, spec.dtype, self.data_shape, f"batches of {source}")
-            for batch in data.take(1):
-                images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
-                self.admit(images.numpy(), f"batches of {source}", whole=False)
-                self.admit_labels(None if labels is None else labels.numpy(), f"labels of {source}")
-        elif not isinstance(data, keras.utils.PyDataset) and (isinstance(data, tuple | list) or hasattr(data, "dtype")):
-            images, labels, _ = keras.utils.unpack_x_y_sample_weight(tuple(data) if isinstance(data, list) else data)
-            images = np.asarray(images)
-            images_module.check_shape_and_dtype(images.shape, images.dtype, self.data_shape, source)
-            self.admit(images, source)
-            self.admit_labels(labels, f"labels of {source}")
 
     def train_step(self, data):
         """One step of gradient descent on the mean of the objective's loss over the batch, all replicas together."""
@@ -283,7 +284,7 @@ class TrainableModel(DeviceLoop, keras.Model):
     def unpack(data):
         """A batch as (x, y, sample_weight); images of any float type, as numpy's float64, become float32."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        return tf.cast(x, tf.float32), y, sample_weight
+        return tf.cast(x, tf.float32), y, None if sample_weight is None else weight_rows(sample_weight)
 
     def _given(self, label):
         return {"label": label} if self.label_count else {}
@@ -314,6 +315,10 @@ class GenerativeModel(TrainableModel):
 
     generator = None
 
+    def call(self, x):
+        kind = type(self).__name__
+        raise ValueError(f"a {kind} maps no image to another: it draws images, by sample(num) or generate(seed).")
+
     def generate(self, seed):
         """Draws one image for each row of seed, the same in every runtime and in every batch.
 
@@ -334,10 +339,7 @@ class GenerativeModel(TrainableModel):
 
         `condition`: what `generate` takes besides, a row for each image.
         """
-        if num < 1:
-            raise ValueError(f"num={num}: the number of images to draw must be at least 1.")
-        if not _INT32.min <= seed <= _INT32.max:
-            raise ValueError(f"seed={seed}: a seed is a 32-bit integer, from {_INT32.min} to {_INT32.max}.")
+        (num,), seed = check_integers(num=num), check_key(seed)
         rows = np.stack([np.full(num, seed), np.arange(num)], axis=1).astype(np.int32)
         return self.generate(rows, **condition)["sample"]
 
@@ -374,7 +376,7 @@ def check_seed(seed):
     if dtype is None:
         seed = np.asarray(seed)
         shape, dtype = seed.shape, seed.dtype
-        if seed.dtype.kind == "i" and seed.size and _INT32.min <= seed.min() and seed.max() <= _INT32.max:
+        if seed.dtype.kind == "i" and seed.size and INT32[0] <= seed.min() and seed.max() <= INT32[1]:
             seed, dtype = seed.astype(np.int32), np.int32
     if len(shape) != 2 or shape[1] != 2 or tf.as_dtype(dtype) != tf.int32:
         raise ValueError(

@@ -1,5 +1,6 @@
 """The one trainer of adversarial models: players that move in turn, each with its own weights, loss and optimizer."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -187,6 +188,7 @@ class AdversarialModel(GenerativeModel):
 
         `label`: for a conditional model the class of all, or one for each; None takes the classes in turn.
         """
+        (num,) = check_integers(num=num)
         if self.num_classes:
             label = np.arange(num) % self.num_classes if label is None else np.asarray(label)
             if label.shape not in ((), (num,)):
@@ -288,21 +290,13 @@ class AdversarialModel(GenerativeModel):
                 "constant, and there is nothing to generate."
             )
 
-    def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
-        """As `keras.Model.fit`: `x` images float `[N, H, W, C]` in [0, 1], `y` their labels for a conditional model.
-
-        Raises:
-            ValueError: besides what is wrong with images or labels, a batch of one image under batch normalisation.
-        """
-        if self._normalizes_batch() and hasattr(x, "shape") and len(x):
-            size = batch_size or 32
-            last = len(x) % size
-            if size == 1 or len(x) == 1 or last == 1:
-                raise ValueError(
-                    f"{len(x)} images in batches of {size} make a batch of 1, and batch normalisation needs at least 2: the "
-                    "variance of one image is 0. Choose another batch_size, or leave one image out."
-                )
-        return super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
+    def check_batches(self, count, batch_size, steps):
+        meets_last = steps is None or steps >= math.ceil(count / batch_size)
+        if self._normalizes_batch() and (batch_size == 1 or count == 1 or (count % batch_size == 1 and meets_last)):
+            raise ValueError(
+                f"{count} images in batches of {batch_size} make a batch of 1, and batch normalisation needs at least 2: the "
+                "variance of one image is 0. Choose another batch_size, or leave one image out."
+            )
 
     def _normalizes_batch(self):
         return any(getattr(layer, "normalizes_batch", False) for layer in self._flatten_layers())

@@ -72,7 +72,7 @@ class LikelihoodModel(GenerativeModel):
                 warnings.warn(
                     f"{source} hold grey values: each is taken as the probability of a one and drawn afresh at every visit, "
                     'since the likelihood is Bernoulli. binarization="dynamic" says that this is meant.',
-                    stacklevel=4,
+                    stacklevel=6,
                 )
             all_binary = whole and not is_grey and self._all_binary is not False
             if all_binary != self._all_binary:

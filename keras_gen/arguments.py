@@ -1,0 +1,146 @@
+"""What `fit` and `evaluate` are given: checked before anything runs, and made into what is fed."""
+
+import numbers
+import types
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_gen.checks import check_integers
+
+_KINDS = "an array `[N, H, W, C]`, a tf.data.Dataset of batches, a keras.utils.PyDataset or a generator of them"
+
+
+def checked_data(model, data, batch_size=None, steps=None, source="x", names=("batch_size", "steps_per_epoch")):
+    """(x, y, sample_weight) as they are fed, lists of numbers as arrays.
+
+    Arrays are checked whole, streams by their shapes and their first batch; of streams whose labels the model uses, the labels
+    of every batch as it comes, where it comes from a data set or a generator.
+
+    Args:
+        model: `TrainableModel`.
+        data: triple (x, y, sample_weight), the last two None where there are none.
+        batch_size, steps: as given to `fit`, or None.
+        source: what x is called in errors.
+        names: what batch_size and steps are called.
+
+    Raises:
+        ValueError: anything wrong with them.
+    """
+    x, y, sample_weight = data
+    if not model.compiled:
+        raise ValueError(f"this {type(model).__name__} is not compiled: call compile() first; without arguments will do.")
+    check_integers(**{name: value for name, value in zip(names, (batch_size, steps), strict=True) if value is not None})
+    if x is None:
+        raise ValueError(f"{source} is missing: fit and evaluate need images, {_KINDS}.")
+    if isinstance(x, tuple | list | dict):
+        raise ValueError(
+            f"{source} is a {type(x).__name__} of {len(x)}: images are needed, {_KINDS}. Labels and weights have arguments of "
+            "their own, y and sample_weight."
+        )
+    if is_array(x):
+        return _checked_arrays(model, x, y, sample_weight, source)
+    for name, part in (("y", y), ("sample_weight", sample_weight)):
+        if part is not None:
+            raise ValueError(
+                f"{name} was given beside {source}, a {type(x).__name__}: it must be a part of its batches, (images, labels) "
+                "or (images, labels, weights)."
+            )
+    if isinstance(x, tf.data.Dataset):
+        x = _checked_dataset(model, x, steps, source, names[1])
+    elif isinstance(x, keras.utils.PyDataset):
+        _check_batch(model, x[0], source)
+    elif isinstance(x, types.GeneratorType):
+        x = _checked_generator(model, x, source)
+    return x, None, None
+
+
+def is_array(value):
+    """Whether `value` is an array or a tensor, and no data set."""
+    return hasattr(value, "dtype") and hasattr(value, "shape") and not isinstance(value, tf.data.Dataset)
+
+
+def weight_rows(sample_weight):
+    """Weights `[B]` of weights `[B]` or `[B, 1]`; a ValueError for others, which would be multiplied with every loss."""
+    shape = tuple(sample_weight.shape)
+    if len(shape) == 1:
+        return sample_weight
+    if len(shape) == 2 and shape[1] == 1:
+        return sample_weight[:, 0]
+    raise ValueError(f"sample_weight has shape {shape}; one weight for each image is needed, of shape (N,).")
+
+
+def _checked_arrays(model, x, y, sample_weight, source):
+    y, sample_weight = _as_array(y), _as_array(sample_weight)
+    for name, part in (("y", y), ("sample_weight", sample_weight)):
+        if part is not None and not is_array(part):
+            raise ValueError(f"{name} is a {type(part).__name__}: an array is needed, a number for each image of {source}.")
+        if part is not None and (not len(part.shape) or len(part) != len(x)):
+            rows = len(part) if len(part.shape) else "no"
+            raise ValueError(f"{name} has {rows} rows, {source} has {len(x)}: one is needed for each image.")
+    model.check_input(x, y, source)
+    return x, y, sample_weight if sample_weight is None else weight_rows(sample_weight)
+
+
+def _as_array(values):
+    """A list of numbers as an array, and other things as they are."""
+    is_list = isinstance(values, list | tuple) and len(values) and all(isinstance(each, numbers.Number) for each in values)
+    return np.asarray(values) if is_list else values
+
+
+def _check_batch(model, batch, source):
+    if isinstance(batch, dict):
+        names = ", ".join(map(repr, batch))
+        raise ValueError(
+            f"batches of {source} are dicts with the keys {names}: images are needed, or (images, labels). Choose them by "
+            "map, say dataset.map(lambda batch: (batch['image'], batch['label']))."
+        )
+    images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
+    model.check_input(images, labels, f"batches of {source}", whole=False)
+
+
+def _checked_dataset(model, dataset, steps, source, steps_name):
+    spec = dataset.element_spec
+    if not isinstance(spec, dict):
+        images = keras.utils.unpack_x_y_sample_weight(spec)[0]
+        model.check_shape(images.shape, images.dtype, f"batches of {source}")
+    cardinality = int(dataset.cardinality())
+    if cardinality == tf.data.INFINITE_CARDINALITY and steps is None:
+        raise ValueError(f"{source} repeats without end: say by {steps_name} how many of its batches are taken.")
+    first = next(iter(dataset.take(1)), None) if cardinality else None
+    if first is None:
+        raise ValueError(f"{source} holds no batch; there is nothing to compute from an empty data set.")
+    _check_batch(model, keras.tree.map_structure(_as_numpy, first), source)
+    least = 0 if model.needs_labels else -1
+
+    def with_labels_checked(images, labels, *weight):
+        classes = tf.cast(labels, tf.int64)
+        is_class = tf.reduce_all((classes >= least) & (classes < model.label_count))
+        rule = f"labels of {source}: integers from {least} to {model.label_count - 1} are needed"
+        with tf.control_dependencies([tf.debugging.Assert(is_class, [rule, labels])]):
+            return tf.identity(images), labels, *weight
+
+    if model.label_count and isinstance(spec, tuple) and len(spec) > 1 and isinstance(spec[1], tf.TensorSpec):
+        return dataset.map(with_labels_checked)
+    return dataset
+
+
+def _as_numpy(value):
+    return value.numpy() if hasattr(value, "numpy") else value
+
+
+def _checked_generator(model, generator, source):
+    first = next(generator, None)
+    if first is None:
+        raise ValueError(f"{source} yields no batch; there is nothing to compute.")
+    _check_batch(model, first, source)
+
+    def batches():
+        yield first
+        for batch in generator:
+            if isinstance(batch, tuple | list) and len(batch) > 1:
+                model.admit_labels(batch[1], f"labels of {source}")
+            yield batch
+
+    return batches()
