@@ -298,7 +298,6 @@ def _export(options):
     from training.folder import RunFolder
 
     folder = RunFolder(options.run)
-    config, evaluation = folder.read_config(), folder.read_evaluation()
     folder.finished_model()
     out = options.out or Path("saved_models") / options.run.resolve().name
     if out.exists():
@@ -308,7 +307,7 @@ def _export(options):
 
     formats = options.formats.split(",")
     artifact = export_run(
-        *(folder, config, evaluation, out, formats, options.quantize),
+        *(folder, out, formats, options.quantize),
         web=options.web,
         licence=options.data_licence,
         version=options.model_version,

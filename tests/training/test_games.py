@@ -104,6 +104,10 @@ def test_a_stopped_game_resumes_exactly(tmp_path, monkeypatch):
             play(*settings, epochs=2)
     assert play(*settings, epochs=2, resume=True)["resumed_from"] == 1
     assert_same_run(tmp_path / "run", tmp_path / "reference")
+    # Its average is not written anew, which would be another file, of which no figures are known.
+    published = (tmp_path / "run" / "model.keras").read_bytes()
+    assert play(*settings, epochs=2, resume=True)["resumed_from"] == 2
+    assert (tmp_path / "run" / "model.keras").read_bytes() == published
 
 
 def test_the_recorder_is_in_tensorboard_and_in_the_report(tmp_path):
