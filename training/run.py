@@ -76,7 +76,7 @@ def train(
     overrides = recipes.parse_overrides(recipe, overrides)
     if epochs is not None:
         overrides["epochs"] = epochs
-    given = {"data": data, "image_size": image_size, "seed": seed, "strategy": strategy}
+    given = {"data": data and training.data.absolute(data), "image_size": image_size, "seed": seed, "strategy": strategy}
     given = {name: value for name, value in given.items() if value is not None}
     strategy_name, strategy = strategies.make_strategy(strategy or "auto")
     folder = RunFolder(out)
@@ -231,6 +231,7 @@ def _config(recipe, settings, images, given, data_dir, strategy_name, strategy):
             "image_size": given.get("image_size"),
             "data_dir": data_dir and str(Path(data_dir).resolve()),
             "sha256": images.digest,
+            "labels_sha256": images.labels_digest,
             "description": images.description,
             "kind": images.kind,
             "shape": list(images.shape),
@@ -260,7 +261,7 @@ def _check_same(config, recipe, given, overrides):
     settings = _from_json(config["settings"])
     was = {
         "recipe": config["recipe"],
-        "data": config["data"]["spec"],
+        "data": training.data.absolute(config["data"]["spec"]),
         "image_size": config["data"]["image_size"] and tuple(config["data"]["image_size"]),
         "seed": config["seed"],
         "strategy": config["strategy"]["name"],
@@ -282,11 +283,8 @@ def _check_same(config, recipe, given, overrides):
 
 def _check_same_world(config, images, strategy):
     """Raises ValueError if data or number of replicas have changed since the run began; warns of other versions."""
-    if images.digest != config["data"]["sha256"]:
-        raise ValueError(
-            f"cannot resume: the contents of data {images.name!r} have changed since the run began (sha256 "
-            f"{images.digest[:12]}... now, {config['data']['sha256'][:12]}... then)"
-        )
+    if what := training.data.changed(images, config["data"]):
+        raise ValueError(f"cannot resume: the contents of data {images.name!r} have changed since the run began: {what}")
     replicas = config["strategy"]["replicas"]
     if strategy.num_replicas_in_sync != replicas:
         raise ValueError(f"cannot resume: the run has {replicas} replicas, this machine gives {strategy.num_replicas_in_sync}")

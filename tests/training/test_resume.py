@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 import training.run
@@ -152,8 +154,6 @@ def test_other_settings_are_refused(reference, changes, message):
 
 
 def test_other_data_are_refused(tmp_path):
-    import numpy as np
-
     images = np.random.default_rng(0).integers(0, 2, (40, 4, 4, 1), np.uint8)
     np.savez(tmp_path / "images.npz", images=images)
     data = f"npz:{tmp_path}/images.npz"
@@ -162,6 +162,37 @@ def test_other_data_are_refused(tmp_path):
     np.savez(tmp_path / "images.npz", images=images)
     with pytest.raises(ValueError, match="contents of data .* have changed"):
         train("vae", tmp_path / "run", resume=True)
+
+
+def test_other_labels_are_refused(tmp_path):
+    images, labels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8), np.arange(40) % 2
+    file, small = tmp_path / "images.npz", ["filters=2,2", "latent_dim=2", "num_classes=2", "jit_compile=false"]
+    np.savez(file, images=images, labels=labels)
+    train("dcgan", tmp_path / "run", **options(data=f"npz:{file}", epochs=1, overrides=small))
+    np.savez(file, images=images, labels=1 - labels)
+    with pytest.raises(ValueError, match="contents of data .* have changed since the run began: labels"):
+        train("dcgan", tmp_path / "run", epochs=2, resume=True)
+    with pytest.raises(ValueError, match="not those that the run was trained on, labels"):
+        evaluate(tmp_path / "run")
+
+
+def test_a_run_finds_its_data_from_another_working_directory(tmp_path, monkeypatch):
+    np.savez(tmp_path / "images.npz", images=np.random.default_rng(0).integers(0, 2, (40, 4, 4, 1), np.uint8))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    train("vae", "run", **options(data="npz:images.npz", epochs=1))
+    train("vae", "run", resume=True, data="npz:images.npz", verbose=0)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert evaluate("../run", num_samples=2, progress=False)["protocol"]["images"] == 4
+    train("vae", "../run", resume=True, verbose=0)
+    with pytest.raises(ValueError, match="data is .*/images.npz' in the run and .*/elsewhere/images.npz' now"):
+        train("vae", "../run", resume=True, data="npz:images.npz")
+    # A run of an earlier version, which kept the path as it was given.
+    monkeypatch.chdir(tmp_path)
+    config = json.loads(Path("run/config.json").read_text())
+    config["data"]["spec"] = "npz:images.npz"
+    Path("run/config.json").write_text(json.dumps(config))
+    train("vae", "run", resume=True, data="npz:images.npz", verbose=0)
 
 
 class SwallowsAnInterrupt(keras.callbacks.Callback):
