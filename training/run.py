@@ -73,9 +73,7 @@ def train(
     """
     started = time.monotonic()
     recipe = recipes.get_recipe(recipe)
-    overrides = recipes.parse_overrides(recipe, overrides)
-    if epochs is not None:
-        overrides["epochs"] = epochs
+    overrides = recipes.parse_overrides(recipe, overrides, epochs)
     given = {"data": data and training.data.absolute(data), "image_size": image_size, "seed": seed, "strategy": strategy}
     given = {name: value for name, value in given.items() if value is not None}
     strategy_name, strategy = strategies.make_strategy(strategy or "auto")
