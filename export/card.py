@@ -185,6 +185,7 @@ def _data(data):
     if not isinstance(data, dict):
         return f"`{data}`; source and licence are not recorded." if data else f"{_NOT_RECORDED} a run."
     names = {"spec": "data", "description": "images and split", "sha256": "sha256 of the images"}
+    names["labels_sha256"] = "sha256 of the labels"
     rows = [(names.get(key, key), value) for key, value in _flat(data) if value is not None and key != "data_dir"]
     return _table(("of the data", ""), rows)
 

@@ -6,6 +6,7 @@ Exit status: 0 done; 1 a check failed; 2 bad usage or bad input, told in one lin
 import argparse
 import contextlib
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -93,7 +94,7 @@ def _parser():
     sample.add_argument("--num", type=_integer(1), default=64, help="how many (default: 64)")
     sample.add_argument("--seed", type=_integer(-(2**31)), default=0, help="image i is of seed row (SEED, i) (default: 0)")
     sample.add_argument("--label", type=_integer(0), help="class of all images, for a conditional model (default: in turn)")
-    sample.add_argument("--out", type=Path, default=Path("samples.png"), help="picture to write (default: samples.png)")
+    sample.add_argument("--out", type=Path, default=Path("samples.png"), help="picture to write, a .png (default: samples.png)")
     sample.add_argument("--film", type=Path, help="also write how the images come about: a .gif, or a .png that moves")
     sample.add_argument("--output", default="sample", choices=("sample", "mean"), help="a draw, or the last conditional's mean")
     sample.add_argument("--format", help="of an artifact folder: onnx, tflite or saved_model (default: the first there)")
@@ -166,7 +167,7 @@ def _list(options):
 
 def _train(options):
     # What can be refused without TensorFlow is refused before it is imported.
-    recipes.parse_overrides(recipes.get_recipe(options.recipe), options.set)
+    recipes.parse_overrides(recipes.get_recipe(options.recipe), options.set, options.epochs)
     out = options.out or Path("runs") / f"{options.recipe}-{(options.data or 'digits').replace(':', '-').replace('/', '-')}"
     if not options.resume:
         from training.folder import RunFolder
@@ -230,6 +231,11 @@ def _sample(options):
     from training.folder import write_atomically
     from training.pictures import png
 
+    for name, path in (("--out", options.out), ("--film", options.film)):
+        if path is not None and not path.parent.is_dir():
+            raise ValueError(f"{name} {path}: there is no folder {path.parent}")
+    if options.out.suffix.lower() != ".png":
+        raise ValueError(f"--out {options.out}: the name must end in .png, the format that keeps every pixel as it was drawn")
     if options.path.is_dir() and (options.path / "config.json").is_file():
         generator, source = _load_run(options.path), "keras"
     else:
@@ -239,18 +245,16 @@ def _sample(options):
 
         generator = load(options.path, format=options.format)
         source = generator.format
+    takes_label = _check_request(options, generator)
     seed = np.stack([np.full(options.num, options.seed), np.arange(options.num)], axis=1).astype(np.int32)
     label = {}
-    if options.label is not None or getattr(generator, "num_classes", 0):
-        classes = getattr(generator, "num_classes", 0) or 1
+    if takes_label:
+        classes = generator.num_classes or 1  # a single file does not tell
         given = np.arange(options.num) % classes if options.label is None else np.full(options.num, options.label)
         label = {"label": given.astype(np.int32)}
     drawn = generator.generate(seed, **label)
     if options.output not in drawn:
         raise ValueError(f"--output {options.output}: {options.path} draws only {', '.join(drawn)}")
-    for name, path in (("--out", options.out), ("--film", options.film)):
-        if path is not None and not path.parent.is_dir():
-            raise ValueError(f"{name} {path}: there is no folder {path.parent}")
     film = _film(options, generator, seed) if options.film else None
     write_atomically(options.out, png(np.asarray(drawn[options.output])))
     if film:
@@ -259,6 +263,24 @@ def _sample(options):
         print(f"{options.num} images written to {options.out}" + f", their film to {options.film}" * bool(film))
     result = {"out": str(options.out), "num": options.num, "seed": options.seed, "output": options.output, "runtime": source}
     return {**result, "film": str(options.film)} if film else result, 0
+
+
+def _check_request(options, generator):
+    """Whether the generator draws by label; ValueError for a label that it does not take, or for more images than memory."""
+    if hasattr(generator, "signature"):  # it was read from a file
+        takes_label = "label" in {spec.name for spec in generator.signature.inputs}
+        shape = generator.signature.outputs[0].row_shape
+    else:
+        takes_label, shape = bool(getattr(generator, "num_classes", 0)), generator.data_shape
+    if options.label is not None and not takes_label:
+        raise ValueError(f"--label {options.label}: {options.path} draws images without classes; leave the option out")
+    needed, there = 4 * options.num * math.prod(shape), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise ValueError(
+            f"--num {options.num}: these images alone need {needed / 1e9:,.1f} GB, this machine has {there / 1e9:,.1f} GB of "
+            "memory; draw fewer, with several --seed"
+        )
+    return takes_label
 
 
 _FILMS = {".gif": "GIF", ".png": "PNG", ".apng": "PNG"}
@@ -298,7 +320,6 @@ def _export(options):
     from training.folder import RunFolder
 
     folder = RunFolder(options.run)
-    config, evaluation = folder.read_config(), folder.read_evaluation()
     folder.finished_model()
     out = options.out or Path("saved_models") / options.run.resolve().name
     if out.exists():
@@ -308,7 +329,7 @@ def _export(options):
 
     formats = options.formats.split(",")
     artifact = export_run(
-        *(folder, config, evaluation, out, formats, options.quantize),
+        *(folder, out, formats, options.quantize),
         web=options.web,
         licence=options.data_licence,
         version=options.model_version,

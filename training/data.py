@@ -5,7 +5,9 @@
 """
 
 import dataclasses
+import functools
 import hashlib
+import os
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +19,7 @@ from training import placed, sources
 BINARIZATIONS = ("none", "threshold", "dynamic")
 _SPLITS = ("train", "validation", "test")
 _SPLIT_SEED = 20240229
+_PATHS = ("folder", "npz")  # kinds of data that are named by a path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,11 @@ class ImageData:
     def shape(self):
         """(H, W, C)."""
         return self.train.shape[1:]
+
+    @functools.cached_property
+    def labels_digest(self):
+        """sha256 of the labels of all three splits; None where there are none."""
+        return _digest(self.labels) if self.labels else None
 
     def split(self, name):
         """The images of "train", "validation" or "test"."""
@@ -80,6 +88,8 @@ def load(spec, data_dir=None, image_size=None, download=False):
         return _placed(spec, placed.placing(kind, load(path, data_dir, None, download), image_size))
     if image_size is not None and (spec == "digits" or kind == "npz"):
         raise ValueError(f"image size {image_size} with data {spec!r}: only folder: and TFDS are resized")
+    if kind in _PATHS and not path:
+        raise ValueError(f"data {spec!r} has no path; needed is one after the colon, such as {kind}:images")
     if spec == "digits":
         raw = sources.digits()
     elif kind == "npz":
@@ -106,6 +116,14 @@ def load(spec, data_dir=None, image_size=None, download=False):
         kind=_kind(splits),
         labels=_split(labels, spec, test_fraction) if labels else {},
     )
+
+
+def absolute(spec):
+    """The `spec` of `load` by which the same data are found from any working directory."""
+    kind, colon, rest = spec.partition(":")
+    if kind in placed.KINDS:
+        return f"{kind}:{absolute(rest)}"
+    return f"{kind}:{os.path.abspath(rest)}" if kind in _PATHS and rest else spec
 
 
 def _placed(spec, placing):
@@ -162,6 +180,8 @@ def _labels(raw, spec):
                 "needed is one integer for each image"
             )
         labels[split] = values.astype(np.int32)
+        if (labels[split] != values).any():
+            raise ValueError(f"{spec}: labels from {values.min()} to {values.max()}; allowed: those that fit int32")
     return labels
 
 
@@ -204,9 +224,22 @@ def of_run(config, data_dir=None):
     """
     recorded = config["data"]
     found = load(recorded["spec"], data_dir or recorded["data_dir"], recorded["image_size"])
-    if found.digest != recorded["sha256"]:
-        raise ValueError(f"data {found.name!r} are not those that the run was trained on: figures would mislead")
+    if what := changed(found, recorded):
+        raise ValueError(f"data {found.name!r} are not those that the run was trained on, {what}: figures would mislead")
     return found
+
+
+def changed(found, recorded):
+    """What is other in `ImageData` than in a run's record of them: "images", "labels" or "".
+
+    Args:
+        found: `ImageData`.
+        recorded: the entry `data` of the run's configuration; older ones tell nothing of labels.
+    """
+    if found.digest != recorded["sha256"]:
+        return f"images (sha256 {found.digest[:12]}... now, {recorded['sha256'][:12]}... then)"
+    then, now = recorded.get("labels_sha256", found.labels_digest), found.labels_digest
+    return "" if now == then else f"labels (sha256 {now and now[:12]}... now, {then and then[:12]}... then)"
 
 
 def _digest(splits):

@@ -67,9 +67,7 @@ def _run(folder, options):
         print(f"  {trained['epochs']} epochs, {trained['seconds']} s", flush=True)
 
     print("Exporting and verifying SavedModel, TFLite and ONNX ...", flush=True)
-    run = RunFolder(folder / "vae")
-    formats = ("saved_model", "tflite", "onnx")
-    export_run(run, run.read_config(), run.read_evaluation(), folder / "artifact", formats, name="vae-digits")
+    export_run(RunFolder(folder / "vae"), folder / "artifact", ("saved_model", "tflite", "onnx"), name="vae-digits")
     report = verify(folder / "artifact")
     print(report.table())
 

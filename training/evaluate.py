@@ -52,6 +52,7 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
     data = training.data.of_run(config, data_dir)
     raw = data.split(split)[:num_images]
     images = training.data.fixed_images(raw, settings.get("binarization", "none"))
+    model_digest = folder.model_digest()
     model = load_model(file)
     if isinstance(model, kg.SequentialImputer):
         result = _evaluate_imputer(model, data, images, settings, min(num_samples, _ELBO_SAMPLES), batch_size, seed)
@@ -64,6 +65,7 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
         result = evaluate_classifier(model, data, raw, split, settings, seed)
     else:
         result = evaluate_samples(model, data, raw, split, settings, seed)
+    result["model_sha256"] = model_digest  # whose figures these are: training may go on
     result["training"] = folder.time()
     curve = {row["epoch"]: row["frechet_distance"] for row in folder.rows() if "frechet_distance" in row}
     if curve:

@@ -21,15 +21,11 @@ def check_draws(model, path):
         )
 
 
-def export_run(
-    folder, config, evaluation, out, formats, quantize=None, name=None, overwrite=False, web=False, licence=None, version=1
-):
+def export_run(folder, out, formats, quantize=None, name=None, overwrite=False, web=False, licence=None, version=1):
     """Exports a finished run's generator with what the manifest and the model card tell of it.
 
     Args:
-        folder: `RunFolder`.
-        config: its configuration.
-        evaluation: its evaluation, or None.
+        folder: `RunFolder`. Figures are told of where they are those of its model.
         out: folder of the artifact.
         formats, quantize, name, overwrite, web, version: see `export.export_generator`.
         licence: text, of the training data, where `training.licences` does not know it, or knows better.
@@ -39,6 +35,7 @@ def export_run(
     """
     model = load_model(folder.finished_model())
     check_draws(model, folder.path)
+    config, evaluation = folder.read_config(), folder.read_evaluation()
     recipe = {"name": config["recipe"], "settings": config["settings"], "reference": config["reference"]}
     run = {key: config[key] for key in ("data", "seed", "strategy", "versions", "created")}
     run["data"] = {**run["data"], **provenance(config["data"]["spec"], licence)}

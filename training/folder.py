@@ -10,9 +10,12 @@ evaluation.json  figures with their protocol
 report.html      all of it on one page
 """
 
+import fcntl
+import hashlib
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 _KEPT_CHECKPOINTS = 2
@@ -35,16 +38,45 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
         self.evaluation = self.path / "evaluation.json"
         self.report = self.path / "report.html"
+        self._lock = None
 
     @property
     def is_run(self):
         return self.config.is_file()
 
     def create(self, config):
-        """Makes the folder, beginning with its configuration; ValueError where the path is taken."""
+        """Makes the folder, locked, beginning with its configuration; ValueError where the path is taken."""
         self.check_free()
         self.path.mkdir(parents=True, exist_ok=True)
+        self.lock()
+        self.check_free()  # another process may have made its run since
         self.write_config(config)
+
+    def lock(self):
+        """Keeps other processes from training into the folder until `unlock`, or until this process dies, however it dies.
+
+        The lock is on the folder itself and leaves no file.
+
+        Raises:
+            ValueError: another process is training into the folder.
+        """
+        self._lock = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.unlock()
+            raise ValueError(
+                f"another process is training into {self.path}, and two at a time would spoil the run; wait until it has "
+                "ended, or choose another folder with --out"
+            ) from None
+        except OSError as error:  # some network file systems have no such locks
+            print(f"warning: {self.path} cannot be locked ({error}); do not train into it twice at a time", file=sys.stderr)
+
+    def unlock(self):
+        """Gives back what `lock` took, if it did."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def check_free(self):
         """Raises ValueError where there is something at the path already."""
@@ -68,8 +100,25 @@ class RunFolder:
         return self._read_json(self.config, f"{self.path} is not a run: it has no config.json")
 
     def read_evaluation(self):
-        """What `evaluate` wrote, or None."""
-        return self._read_json(self.evaluation, "") if self.evaluation.is_file() else None
+        """What `evaluate` wrote of the present model.keras, or None; figures of another model are left out, as stderr says."""
+        if not self.evaluation.is_file():
+            return None
+        evaluation = self._read_json(self.evaluation, "")
+        if evaluation.get("model_sha256") != self.model_digest():
+            print(
+                f"warning: {self.evaluation} is not of the present model.keras, its figures are left out; write it anew with "
+                f"keras-gen evaluate {self.path}",
+                file=sys.stderr,
+            )
+            return None
+        return evaluation
+
+    def model_digest(self):
+        """sha256 of model.keras in hexadecimal; None where there is none."""
+        if not self.model.is_file():
+            return None
+        with open(self.model, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _read_json(self, file, missing):
         try:
@@ -99,8 +148,19 @@ class RunFolder:
             file.write(json.dumps(row) + "\n")
             _sync(file)
 
-    def truncate_rows(self, epochs):
-        """Drops the rows of epochs after the first `epochs`, which are about to be trained again."""
+    def go_back(self, epochs, config):
+        """Makes the folder what it was after the first `epochs` epochs, for training to go on from there.
+
+        Checkpoints of later epochs, which could not be read, are renamed: they would count as newer than those to come.
+        Where `config` has another number of epochs than the run had, model.keras goes first: it is not the model that
+        `config` tells of.
+        """
+        if config["settings"]["epochs"] != self.read_config()["settings"]["epochs"]:
+            self.model.unlink(missing_ok=True)
+        self.write_config(config)
+        for done, file in self.list_checkpoints():
+            if done > epochs:
+                os.replace(file, file.with_suffix(".damaged"))
         rows = [row for row in self.rows() if row["epoch"] <= epochs]
         write_atomically(self.metrics, "".join(json.dumps(row) + "\n" for row in rows).encode())
 

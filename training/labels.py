@@ -1,5 +1,7 @@
 """What a model is trained on: images, and labels where the recipe uses them."""
 
+import sys
+
 import numpy as np
 
 from training.data import fixed_images, to_float
@@ -22,13 +24,21 @@ def training_arrays(images, settings, seed):
         settings: of the recipe; `num_classes` or `categories` say that labels are used.
         seed: int, of the choice of the labelled images.
 
+    Classes without a training image are named on stderr.
+
     Raises:
-        ValueError: labels are used and the data have none, or not enough of a class.
+        ValueError: labels are used and the data have none, or others than the recipe takes, or not enough of a class.
     """
     x = to_float(images.train)
     if not _used(images, settings):
         return (x,)
     y = _labels(images, "train", settings)
+    if absent := sorted(set(range(count(settings))) - set(y.tolist())):
+        print(
+            f"warning: the recipe takes {count(settings)} classes, and data {images.name!r} have no training image of "
+            f"{len(absent)} of them ({', '.join(map(str, absent[:10]))}{', ...' * (len(absent) > 10)})",
+            file=sys.stderr,
+        )
     wanted = settings.get("labelled", 0)
     if not wanted:
         return x, y
@@ -64,13 +74,14 @@ def _labels(images, split, settings):
             f"data {images.name!r} have no labels, and the recipe uses them: choose other data (subfolders of a folder are "
             f"classes), or --set {without}"
         )
-    labels = images.labels[split]
-    if labels.min() < 0 or labels.max() >= count(settings):
+    # Those of the validation images too, so that a run which they would stop does not begin.
+    shown = np.concatenate([images.labels["train"], images.labels["validation"]])
+    if shown.min() < 0 or shown.max() >= count(settings):
         raise ValueError(
-            f"data {images.name!r} have labels from {labels.min()} to {labels.max()}; the recipe takes {count(settings)} "
+            f"data {images.name!r} have labels from {shown.min()} to {shown.max()}; the recipe takes {count(settings)} "
             "classes, from 0"
         )
-    return labels
+    return images.labels[split]
 
 
 def _chosen(labels, wanted, classes, seed, name):

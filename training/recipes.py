@@ -83,6 +83,12 @@ CHOICES = {
 #: Settings for which 0 means none.
 MAY_BE_ZERO = ("num_classes", "labelled", "categories", "dropout", "input_dropout", "gradient_penalty", "average", "clip_norm")
 
+#: Settings that are probabilities or decays: at 1 nothing would be left, or nothing new come in.
+BELOW_ONE = ("dropout", "input_dropout", "drop_rate", "average", "momentum")
+
+#: Settings that must be 2 at least: of a single grey level nothing can be told.
+AT_LEAST_TWO = ("levels",)
+
 TRAINING = {
     "batch_size": 100,
     "epochs": 100,
@@ -509,15 +515,16 @@ def get_recipe(name):
     return RECIPES[name]
 
 
-def parse_overrides(recipe, assignments):
+def parse_overrides(recipe, assignments, epochs=None):
     """Typed settings from `key=value` texts, as `--set` passes them.
 
     Args:
         recipe: `Recipe`; its default of a setting says the type.
         assignments: texts such as "hidden_units=400,400".
+        epochs: int, as `--epochs` passes it, or None.
 
     Raises:
-        ValueError: not of the form key=value, an unknown key, a value of the wrong type or out of range.
+        ValueError: not of the form key=value, an unknown key, a value of the wrong type or out of range, two numbers of epochs.
     """
     overrides = {}
     for assignment in assignments:
@@ -527,6 +534,8 @@ def parse_overrides(recipe, assignments):
         if key not in recipe.settings:
             raise ValueError(unknown(f"setting of recipe {recipe.name}", key, recipe.settings))
         overrides[key] = _parse(key, text.strip(), recipe.settings[key])
+    if epochs is not None and overrides.setdefault("epochs", epochs) != epochs:
+        raise ValueError(f"--epochs {epochs} and --set epochs={overrides['epochs']}: the same setting twice; leave one out")
     return overrides
 
 
@@ -549,6 +558,10 @@ def _parse(key, text, default):
     least_is_zero = key in MAY_BE_ZERO
     if not all((number >= 0 if least_is_zero else number > 0) and math.isfinite(number) for number in numbers):
         raise ValueError(f"--set {key}={text}: must be {'0 or ' * least_is_zero}positive and finite")
+    if key in BELOW_ONE and value >= 1:
+        raise ValueError(f"--set {key}={text}: must be below 1, such as {_show(default) if default else '0.5'}")
+    if key in AT_LEAST_TWO and value < 2:
+        raise ValueError(f"--set {key}={text}: must be 2 at least, such as {_show(default)}")
     return value
 
 

@@ -59,7 +59,7 @@ def train(
         data_dir, image_size, download: see `training.data.load`.
         resume: continue the run in `out`, or begin it where there is none. What is not given is taken from the run; what is
             given must agree with it, except that there may be more epochs. A learning rate that falls to the end of
-            training is then spread anew over all epochs.
+            training is then spread anew over all epochs, and the run is unfinished, without model.keras, until they are done.
         strategy: see `training.strategies.make_strategy`; None for auto.
         verbose: Keras's: 0 silent, 1 progress bar, 2 a line an epoch.
 
@@ -67,23 +67,39 @@ def train(
         dict: `run`, `epochs`, `resumed_from` (epochs done before), `metrics` (last row), `seconds`.
 
     Raises:
-        ValueError: anything wrong with the arguments, the data or the run to resume. A new run leaves no folder behind then.
+        ValueError: anything wrong with the arguments, the data or the run to resume, or another process is training into
+            the folder. A new run leaves no folder behind then.
         Interrupted: Ctrl-C; the run can be resumed.
     """
     started = time.monotonic()
     recipe = recipes.get_recipe(recipe)
-    overrides = recipes.parse_overrides(recipe, overrides)
-    if epochs is not None:
-        overrides["epochs"] = epochs
-    given = {"data": data, "image_size": image_size, "seed": seed, "strategy": strategy}
+    overrides = recipes.parse_overrides(recipe, overrides, epochs)
+    given = {"data": data and training.data.absolute(data), "image_size": image_size, "seed": seed, "strategy": strategy}
     given = {name: value for name, value in given.items() if value is not None}
     strategy_name, strategy = strategies.make_strategy(strategy or "auto")
-    chief = strategies.is_chief(strategy)
     folder = RunFolder(out)
-    resuming = resume and folder.is_run
-    if chief and not resuming:
-        folder.check_free()
+    try:
+        done, epochs = _train(folder, recipe, given, overrides, data_dir, download, resume, strategy_name, strategy, verbose)
+    finally:
+        folder.unlock()
+    rows = folder.rows()
+    return {
+        "run": str(folder.path),
+        "epochs": epochs,
+        "resumed_from": done,
+        "metrics": rows[-1] if rows else {},
+        "seconds": round(time.monotonic() - started, 1),
+    }
 
+
+def _train(folder, recipe, given, overrides, data_dir, download, resume, strategy_name, strategy, verbose):
+    """`train` in a folder that stays locked; returns (epochs done before, epochs)."""
+    chief = strategies.is_chief(strategy)
+    resuming = resume and folder.is_run
+    if chief and resuming:
+        folder.lock()
+    elif chief:
+        folder.check_free()
     config = folder.read_config() if resuming else None
     if config:
         _check_same(config, recipe, given, overrides)
@@ -117,15 +133,14 @@ def train(
     if chief:
         if resuming:
             config["recipe_sha256"] = recipes.digest(recipe, settings)
-            folder.write_config(config)
-            folder.truncate_rows(done)
+            folder.go_back(done, config)
         else:
             folder.create(config)
 
     watches = _watches(model, images, settings, folder.tensorboard if chief else None)
     pictured = training.data.to_float(images.validation[:64])
     recorder = RunRecorder(folder, settings["epochs"], settings["picture_every"], pictured) if chief else StopAtNaN()
-    with _left_whole(folder, recipe.name, chief), remembered_interrupts() as interrupt:
+    with _left_whole(folder, recipe.name, begun_here=chief and not resuming), remembered_interrupts() as interrupt:
         validation = labels.validation_arrays(images, settings)
         feed = {"x": arrays[0], "y": arrays[1] if len(arrays) > 1 else None, "batch_size": settings["batch_size"]}
         if images.placing:
@@ -133,16 +148,10 @@ def train(
             feed = {"x": stream, "steps_per_epoch": steps}
         _fit(model, feed, validation, settings, done, [*watches, recorder, interrupt], verbose)
     if chief and settings["epochs"] > 0:
-        _publish(folder, model)
+        if done < settings["epochs"] or not folder.model.is_file():  # else an average, saved anew, would be another file
+            _publish(folder, model)
         write_report(folder)
-    rows = folder.rows()
-    return {
-        "run": str(folder.path),
-        "epochs": settings["epochs"],
-        "resumed_from": done,
-        "metrics": rows[-1] if rows else {},
-        "seconds": round(time.monotonic() - started, 1),
-    }
+    return done, settings["epochs"]
 
 
 def _watches(model, images, settings, log_dir):
@@ -182,8 +191,8 @@ def _publish(folder, model):
 
 
 @contextlib.contextmanager
-def _left_whole(folder, recipe, chief):
-    """After Ctrl-C says how to go on; after an error before the first checkpoint removes the folder."""
+def _left_whole(folder, recipe, begun_here):
+    """After Ctrl-C says how to go on; after an error before the first checkpoint of a run that began here removes it."""
     try:
         yield
     except KeyboardInterrupt:
@@ -192,7 +201,7 @@ def _left_whole(folder, recipe, chief):
             f"interrupted after {done} whole epochs; continue with keras-gen train {recipe} --out {folder.path} --resume"
         ) from None
     except Exception:
-        if chief and not folder.list_checkpoints():
+        if begun_here and not folder.list_checkpoints():
             folder.remove()
         raise
 
@@ -220,6 +229,7 @@ def _config(recipe, settings, images, given, data_dir, strategy_name, strategy):
             "image_size": given.get("image_size"),
             "data_dir": data_dir and str(Path(data_dir).resolve()),
             "sha256": images.digest,
+            "labels_sha256": images.labels_digest,
             "description": images.description,
             "kind": images.kind,
             "shape": list(images.shape),
@@ -249,7 +259,7 @@ def _check_same(config, recipe, given, overrides):
     settings = _from_json(config["settings"])
     was = {
         "recipe": config["recipe"],
-        "data": config["data"]["spec"],
+        "data": training.data.absolute(config["data"]["spec"]),
         "image_size": config["data"]["image_size"] and tuple(config["data"]["image_size"]),
         "seed": config["seed"],
         "strategy": config["strategy"]["name"],
@@ -271,11 +281,8 @@ def _check_same(config, recipe, given, overrides):
 
 def _check_same_world(config, images, strategy):
     """Raises ValueError if data or number of replicas have changed since the run began; warns of other versions."""
-    if images.digest != config["data"]["sha256"]:
-        raise ValueError(
-            f"cannot resume: the contents of data {images.name!r} have changed since the run began (sha256 "
-            f"{images.digest[:12]}... now, {config['data']['sha256'][:12]}... then)"
-        )
+    if what := training.data.changed(images, config["data"]):
+        raise ValueError(f"cannot resume: the contents of data {images.name!r} have changed since the run began: {what}")
     replicas = config["strategy"]["replicas"]
     if strategy.num_replicas_in_sync != replicas:
         raise ValueError(f"cannot resume: the run has {replicas} replicas, this machine gives {strategy.num_replicas_in_sync}")

@@ -65,6 +65,7 @@ def _plain(archive, path, name):
 def folder(path, image_size=None):
     """All images below a folder, in the order of their paths: grey if every one is grey, else colour (alpha is dropped).
 
+    Hidden files and folders, whose names begin with a dot, are passed over: they are what programs keep for themselves.
     Where every image lies in one of several subfolders, the subfolders, in the order of their names, are the labels 0, 1, ...
 
     Args:
@@ -77,7 +78,8 @@ def folder(path, image_size=None):
     path = Path(path)
     if not path.is_dir():
         raise ValueError(f"folder:{path}: no such folder")
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+    shown = (file for file in path.rglob("*") if not any(part.startswith(".") for part in file.relative_to(path).parts))
+    files = sorted(file for file in shown if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
     if not files:
         raise ValueError(f"folder:{path} holds no images (files ending in {', '.join(IMAGE_SUFFIXES)})")
     images = [_read_image(file, image_size) for file in files]

@@ -28,9 +28,11 @@ BAD = {
     "unknown setting": (["train", "vae", "--set", "latent_dmi=3"], "did you mean 'latent_dim'?"),
     "no value": (["train", "vae", "--set", "latent_dim"], "key=value"),
     "epochs 0": (["train", "vae", "--epochs", "0"], "'0' is not an integer from 1"),
+    "epochs twice": (["train", "vae", "--epochs", "1", "--set", "epochs=7"], "--epochs 1 and --set epochs=7"),
     "negative seed": (["train", "vae", "--seed", "-1"], "'-1' is not an integer from 0"),
     "image size": (["train", "vae", "--image-size", "big"], "'big' is neither a size such as 32 nor"),
     "num 0": (["sample", "x.onnx", "--num", "0"], "'0' is not an integer from 1"),
+    "no picture": (["sample", "x.onnx", "--out", "x.jpg"], "--out x.jpg: the name must end in .png"),
     "nothing there": (["sample", "nowhere.onnx"], "nowhere.onnx does not exist"),
     "no run": (["evaluate", "nowhere"], "nowhere is not a run"),
     "no split": (["evaluate", "nowhere", "--split", "all"], "invalid choice: 'all'"),
@@ -127,6 +129,20 @@ def test_films_that_cannot_be(capsys, small_run, tmp_path):
 def test_sample_into_a_folder_that_is_not_there(capsys, small_artifact, tmp_path):
     status, _, errors = run(capsys, "sample", small_artifact, "--out", tmp_path / "no" / "grid.png")
     assert status == 2 and "there is no folder" in errors
+
+
+def test_a_label_for_a_model_without_classes(capsys, small_run, small_artifact, tmp_path):
+    for path in (small_run, small_artifact, small_artifact / "generator.onnx"):
+        status, _, errors = run(capsys, "sample", path, "--label", 3, "--out", tmp_path / "grid.png")
+        (line,) = errors.splitlines()
+        assert status == 2 and f"--label 3: {path} draws images without classes" in line and not list(tmp_path.iterdir())
+
+
+def test_more_images_than_memory(capsys, small_artifact, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4 * 64, "SC_PHYS_PAGES": 9}.get)  # room for 9 images
+    status, _, errors = run(capsys, "sample", small_artifact, "--num", 10, "--out", tmp_path / "grid.png")
+    assert status == 2 and "--num 10: these images alone need" in errors and not list(tmp_path.iterdir())
+    assert run(capsys, "sample", small_artifact, "--num", 9, "--out", tmp_path / "grid.png")[0] == 0
 
 
 def test_all_runtimes_draw_the_same_picture_without_tensorflow(capsys, small_run, small_artifact, tmp_path):

@@ -63,6 +63,20 @@ def test_the_digest_depends_on_contents(tmp_path):
     assert data.load(save_npz(tmp_path, images)).digest != first
 
 
+def test_the_digest_of_the_labels_is_their_own(tmp_path):
+    images, labels = grey(10), np.arange(10)
+    np.savez(tmp_path / "images.npz", images=images, labels=labels)
+    labelled = data.load(f"npz:{tmp_path}/images.npz")
+    np.savez(tmp_path / "images.npz", images=images, labels=labels[::-1])
+    others = data.load(f"npz:{tmp_path}/images.npz")
+    plain = data.load(save_npz(tmp_path, images))
+    assert labelled.digest == others.digest == plain.digest
+    assert len({labelled.labels_digest, others.labels_digest, plain.labels_digest}) == 3 and plain.labels_digest is None
+    record = {"sha256": labelled.digest, "labels_sha256": labelled.labels_digest}
+    assert data.changed(labelled, record) == "" and "labels" in data.changed(others, record)
+    assert data.changed(others, {"sha256": labelled.digest}) == ""  # an older record, which tells nothing of labels
+
+
 def save_pictures(path, pictures):
     for name, picture in pictures.items():
         file = path / name
@@ -76,6 +90,23 @@ def test_folder_is_read_in_order_of_paths(tmp_path):
     (tmp_path / "notes.txt").write_text("not an image")
     read = sources.folder(tmp_path).images["all"]
     np.testing.assert_array_equal(read, images[[0, 2, 4, 1, 3]])
+
+
+def test_hidden_folders_and_files_are_no_data(tmp_path):
+    root = tmp_path / ".cache" / "images"  # that the folder itself lies in a hidden one does not matter
+    names = ("cats/0.png", "dogs/1.png", "cats/.ipynb_checkpoints/0-checkpoint.png", ".git/2.png", "dogs/._1.png", ".3.png")
+    save_pictures(root, {name: Image.new("L", (4, 4), 100) for name in names})
+    read = sources.folder(root)
+    assert len(read.images["all"]) == 2
+    np.testing.assert_array_equal(read.labels["all"], [0, 1])
+
+
+def test_a_name_that_holds_in_every_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert data.absolute("npz:a/../b.npz") == f"npz:{tmp_path}/b.npz"
+    assert data.absolute("translated:folder:images") == f"translated:folder:{tmp_path}/images"
+    for name in ("digits", "mnist", "mnist:3.*.*", "cluttered:mnist", "folder:/a/b", "folder:"):
+        assert data.absolute(name) == name
 
 
 def test_folder_with_one_colour_image_is_colour(tmp_path):
@@ -146,6 +177,21 @@ def test_bad_npz(tmp_path):
     np.savez(file, images=np.array([{}, {}]))
     with pytest.raises(ValueError):
         data.load(f"npz:{file}")
+
+
+def test_labels_that_do_not_fit_are_refused(tmp_path):
+    for wrong in (2**31, 2**32 + 1, -(2**31) - 1):
+        np.savez(tmp_path / "images.npz", images=grey(10), labels=np.array([wrong] + [0] * 9))
+        with pytest.raises(ValueError, match=rf"labels from .*{wrong}.*; allowed: those that fit int32"):
+            data.load(f"npz:{tmp_path}/images.npz")
+
+
+def test_no_path(tmp_path, monkeypatch):
+    save_pictures(tmp_path, {f"{i}.png": Image.new("L", (4, 4)) for i in range(5)})
+    monkeypatch.chdir(tmp_path)
+    for spec in ("folder:", "npz:", "translated:folder:"):
+        with pytest.raises(ValueError, match="has no path; needed is one after the colon, such as"):
+            data.load(spec)
 
 
 def test_bad_folder(tmp_path):

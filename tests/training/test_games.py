@@ -1,5 +1,6 @@
 """The recipes of the adversarial family: on digits and on folders, resumed, recorded, evaluated."""
 
+import dataclasses
 import json
 
 import keras
@@ -12,7 +13,7 @@ import keras_gen as kg
 from keras_gen import evaluation
 from keras_gen.callbacks import GameWarning
 from tests.training.helpers import assert_same_run, rows
-from training import data, report
+from training import data, labels, report
 from training.evaluate import evaluate
 from training.evaluate_samples import FrechetCurve, draw, shipped_features
 from training.folder import RunFolder
@@ -84,6 +85,24 @@ def test_subfolders_are_classes(tmp_path):
     assert not data.load(f"folder:{tmp_path / 'images'}").labels  # one image has no class
 
 
+def test_classes_that_data_and_recipe_do_not_share(tmp_path, capsys):
+    images = data.load(class_folder(tmp_path / "images", 3))
+    for size, absent in ((5, "2 of them (3, 4)"), (20, "17 of them (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, ...)")):
+        labels.training_arrays(images, {"num_classes": size}, 0)
+        assert f"the recipe takes {size} classes, and data {images.name!r} have no training image of {absent}" in (
+            capsys.readouterr().err
+        )
+    labels.training_arrays(images, {"num_classes": 3}, 0)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(ValueError, match="have labels from 0 to 2; the recipe takes 2 classes, from 0"):
+        play("dcgan", tmp_path / "run", "num_classes=2", data=images.name)
+    # The validation images alone may have a class too many; a run that they would stop does not begin.
+    few = dataclasses.replace(images, labels={**images.labels, "validation": images.labels["validation"] * 0 + 3})
+    with pytest.raises(ValueError, match="have labels from 0 to 3; the recipe takes 3 classes, from 0"):
+        labels.training_arrays(few, {"num_classes": 3}, 0)
+    assert not (tmp_path / "run").exists()
+
+
 class Killed(BaseException):
     """Stands for the death of the process."""
 
@@ -104,6 +123,10 @@ def test_a_stopped_game_resumes_exactly(tmp_path, monkeypatch):
             play(*settings, epochs=2)
     assert play(*settings, epochs=2, resume=True)["resumed_from"] == 1
     assert_same_run(tmp_path / "run", tmp_path / "reference")
+    # Its average is not written anew, which would be another file, of which no figures are known.
+    published = (tmp_path / "run" / "model.keras").read_bytes()
+    assert play(*settings, epochs=2, resume=True)["resumed_from"] == 2
+    assert (tmp_path / "run" / "model.keras").read_bytes() == published
 
 
 def test_the_recorder_is_in_tensorboard_and_in_the_report(tmp_path):

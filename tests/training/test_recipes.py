@@ -37,12 +37,32 @@ def test_overrides_are_typed():
         ("learning_rate=nan", "must be positive and finite"),
         ("hidden_units=10,x", "needs integers separated by commas"),
         ("hidden_units=10,0", "must be positive"),
+        ("levels=1", "levels=1: must be 2 at least, such as 256"),
         ("likelihood=poisson", "allowed are bernoulli, gaussian, discretized_logistic"),
     ],
 )
 def test_bad_override(text, message):
     with pytest.raises(ValueError, match=message):
         recipes.parse_overrides(VAE, [text])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "key"),
+    [*(("gan", key) for key in ("dropout", "input_dropout", "momentum", "average")), ("sequential_imputer", "drop_rate")],
+)
+def test_probabilities_and_decays_are_below_one(recipe, key):
+    recipe = recipes.get_recipe(recipe)
+    for text in ("1", "1.5"):
+        with pytest.raises(ValueError, match=f"--set {key}={text}: must be below 1, such as 0"):
+            recipes.parse_overrides(recipe, [f"{key}={text}"])
+    assert recipes.parse_overrides(recipe, [f"{key}=0.99"]) == {key: 0.99}
+
+
+def test_epochs_are_said_once():
+    with pytest.raises(ValueError, match="--epochs 1 and --set epochs=7: the same setting twice"):
+        recipes.parse_overrides(VAE, ["epochs=7"], epochs=1)
+    for texts, epochs in (([], 7), (["epochs=7"], None), (["epochs=7"], 7)):
+        assert recipes.parse_overrides(VAE, texts, epochs) == {"epochs": 7}
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
