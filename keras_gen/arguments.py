@@ -1,5 +1,6 @@
 """What `fit` and `evaluate` are given: checked before anything runs, and made into what is fed."""
 
+import itertools
 import numbers
 import types
 
@@ -34,10 +35,10 @@ def checked_data(model, data, batch_size=None, steps=None, source="x", names=("b
     check_integers(**{name: value for name, value in zip(names, (batch_size, steps), strict=True) if value is not None})
     if x is None:
         raise ValueError(f"{source} is missing: fit and evaluate need images, {_KINDS}.")
-    if isinstance(x, tuple | list | dict):
+    if isinstance(x, tuple | list | dict | str | numbers.Number):
         raise ValueError(
-            f"{source} is a {type(x).__name__} of {len(x)}: images are needed, {_KINDS}. Labels and weights have arguments of "
-            "their own, y and sample_weight."
+            f"{source} is a {type(x).__name__}: images are needed, {_KINDS}. Labels and weights have arguments of their own, y "
+            "and sample_weight."
         )
     if is_array(x):
         return _checked_arrays(model, x, y, sample_weight, source)
@@ -50,6 +51,7 @@ def checked_data(model, data, batch_size=None, steps=None, source="x", names=("b
     if isinstance(x, tf.data.Dataset):
         x = _checked_dataset(model, x, steps, source, names[1])
     elif isinstance(x, keras.utils.PyDataset):
+        _check_length(x.num_batches, steps, source, names[1])
         _check_batch(model, x[0], source)
     elif isinstance(x, types.GeneratorType):
         x = _checked_generator(model, x, source)
@@ -106,11 +108,11 @@ def _checked_dataset(model, dataset, steps, source, steps_name):
         images = keras.utils.unpack_x_y_sample_weight(spec)[0]
         model.check_shape(images.shape, images.dtype, f"batches of {source}")
     cardinality = int(dataset.cardinality())
-    if cardinality == tf.data.INFINITE_CARDINALITY and steps is None:
-        raise ValueError(f"{source} repeats without end: say by {steps_name} how many of its batches are taken.")
-    first = next(iter(dataset.take(1)), None) if cardinality else None
+    length = {tf.data.INFINITE_CARDINALITY: None, tf.data.UNKNOWN_CARDINALITY: 1}.get(cardinality, cardinality)
+    _check_length(length, steps, source, steps_name)
+    first = next(iter(dataset.take(1)), None)
     if first is None:
-        raise ValueError(f"{source} holds no batch; there is nothing to compute from an empty data set.")
+        _check_length(0, steps, source, steps_name)
     _check_batch(model, keras.tree.map_structure(_as_numpy, first), source)
     least = 0 if model.needs_labels else -1
 
@@ -126,6 +128,14 @@ def _checked_dataset(model, dataset, steps, source, steps_name):
     return dataset
 
 
+def _check_length(batches, steps, source, steps_name):
+    """Raises a ValueError where a stream has no batch, or, `batches` None, no end and nobody says how many are taken."""
+    if batches is None and steps is None:
+        raise ValueError(f"{source} repeats without end: say by {steps_name} how many of its batches are taken.")
+    if batches == 0:
+        raise ValueError(f"{source} holds no batch; there is nothing to compute from.")
+
+
 def _as_numpy(value):
     return value.numpy() if hasattr(value, "numpy") else value
 
@@ -133,13 +143,13 @@ def _as_numpy(value):
 def _checked_generator(model, generator, source):
     first = next(generator, None)
     if first is None:
-        raise ValueError(f"{source} yields no batch; there is nothing to compute.")
+        _check_length(0, None, source, "")
     _check_batch(model, first, source)
 
     def batches():
-        yield first
-        for batch in generator:
-            if isinstance(batch, tuple | list) and len(batch) > 1:
+        for batch in itertools.chain([first], generator):
+            batch = tuple(batch) if isinstance(batch, tuple | list) else (batch,)  # Keras takes no other from a generator
+            if len(batch) > 1:
                 model.admit_labels(batch[1], f"labels of {source}")
             yield batch
 

@@ -32,12 +32,13 @@ def batches(*arrays, size=8):
 
 
 class Sequence(keras.utils.PyDataset):
-    def __init__(self, images):
+    def __init__(self, images, length=3):
         super().__init__()
-        self.images = images
+        self.images, self.length = images, length
 
-    def __len__(self):
-        return 3
+    @property
+    def num_batches(self):
+        return self.length
 
     def __getitem__(self, index):
         return self.images[8 * index : 8 * index + 8], LABELS[8 * index : 8 * index + 8]
@@ -59,8 +60,8 @@ WRONG = {
     "nested_labels": ({"y": [[1], "2"]}, "y is a list: an array is needed"),
     "validation": ({"validation_data": (IMAGES, np.ones(3))}, "y has 3 rows, validation_data has 24"),
     "validation_list": ({"validation_data": (IMAGES, [1, 2, 3])}, "y has 3 rows, validation_data has 24"),
-    "list_of_images": ({"x": [IMAGES]}, "x is a list of 1: images are needed"),
-    "pair": ({"x": (IMAGES, LABELS)}, "x is a tuple of 2: .*Labels and weights have arguments of their own"),
+    "list_of_images": ({"x": [IMAGES]}, "x is a list: images are needed"),
+    "pair": ({"x": (IMAGES, LABELS)}, "x is a tuple: .*Labels and weights have arguments of their own"),
     "dict": ({"x": {"image": IMAGES}}, "x is a dict"),
     "dataset_weights": ({"x": batches(IMAGES), "sample_weight": np.ones(24)}, "sample_weight was given beside x"),
     "dataset_labels": ({"x": batches(IMAGES), "y": LABELS}, "y was given beside x"),
@@ -70,7 +71,10 @@ WRONG = {
     "endless_validation": ({"validation_data": batches(IMAGES).repeat()}, "without end: say by validation_steps"),
     "no_batch": ({"x": batches(IMAGES).take(0)}, "x holds no batch"),
     "no_batch_left": ({"x": batches(IMAGES).filter(lambda x: False)}, "x holds no batch"),
-    "no_yield": ({"x": generator(IMAGES[:0])}, "x yields no batch"),
+    "no_yield": ({"x": generator(IMAGES[:0])}, "x holds no batch"),
+    "text": ({"x": "digits"}, "x is a str"),
+    "endless_sequence": ({"x": Sequence(IMAGES, length=None)}, "x repeats without end: say by steps_per_epoch"),
+    "empty_sequence": ({"x": Sequence(IMAGES, length=0)}, "x holds no batch"),
     "steps": ({"x": batches(IMAGES), "steps_per_epoch": -1}, "steps_per_epoch=-1: an integer of at least 1"),
     "validation_steps": ({"validation_data": IMAGES, "validation_steps": 0}, "validation_steps=0"),
     "sequence": ({"x": Sequence(2.0 * IMAGES)}, "batches of x have values from 0 to 2"),
@@ -111,6 +115,11 @@ def test_weights_in_a_row_or_in_a_column_weigh_the_same(shape):
     in_order = new_vae().fit(batches(IMAGES, LABELS, weights), verbose=0).history
     assert new_vae().fit(**given[1], verbose=0).history == in_order
     assert in_order["loss"] == pytest.approx(expected["loss"], rel=0.2)
+
+
+def test_generators_may_yield_images_alone():
+    pairs = new_vae().fit(generator(IMAGES), verbose=0).history
+    assert new_vae().fit((images for images, _ in generator(IMAGES)), verbose=0).history == pairs
 
 
 def test_lists_of_labels_are_labels_everywhere():
