@@ -16,8 +16,8 @@ _KINDS = "an array `[N, H, W, C]`, a tf.data.Dataset of batches, a keras.utils.P
 def checked_data(model, data, batch_size=None, steps=None, source="x", names=("batch_size", "steps_per_epoch")):
     """(x, y, sample_weight) as they are fed, lists of numbers as arrays.
 
-    Arrays are checked whole, streams by their shapes and their first batch; of streams whose labels the model uses, the labels
-    of every batch as it comes, where it comes from a data set or a generator.
+    Arrays are checked whole, streams by their shapes and their first batch; where the model uses labels, those of every batch
+    as it comes.
 
     Args:
         model: `TrainableModel`.
@@ -53,9 +53,40 @@ def checked_data(model, data, batch_size=None, steps=None, source="x", names=("b
     elif isinstance(x, keras.utils.PyDataset):
         _check_length(x.num_batches, steps, source, names[1])
         _check_batch(model, x[0], source)
+        x = _LabelsChecked(x, model.label_count, model.needs_labels, source) if model.label_count else x
     elif isinstance(x, types.GeneratorType):
         x = _checked_generator(model, x, source)
     return x, None, None
+
+
+def check_labels(labels, count, needed, source):
+    """Raises a ValueError that names `source` unless `labels` are integers `[N]` or `[N, 1]` from 0 to `count` - 1.
+
+    Where they are not `needed`, they may be None, and -1 stands for an image without.
+    """
+    least = 0 if needed else -1
+    rule = f"labels are integers from {least} to {count - 1}, one for each image"
+    if labels is None:
+        if needed:
+            raise ValueError(f"{source} are missing: this model needs them, {rule}; fit(images, labels).")
+        return
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iuf":
+        raise ValueError(f"{source} have dtype {labels.dtype}; {rule}.")
+    if labels.ndim not in (1, 2) or (labels.ndim == 2 and labels.shape[1] != 1):
+        raise ValueError(f"{source} have shape {labels.shape}; {rule}, of shape (N,): numbers, not one-hot vectors.")
+    if labels.dtype.kind not in "iu" and not np.all(labels == np.floor(labels)):
+        raise ValueError(f"{source} have dtype {labels.dtype} and values that are no integers; {rule}.")
+    if labels.size and (labels.min() < least or labels.max() >= count):
+        raise ValueError(f"{source} run from {labels.min()} to {labels.max()}; {rule}.")
+
+
+def triple(data, source):
+    """(x, y, sample_weight) of images alone or of a tuple of up to three, what is missing None; a ValueError for others."""
+    parts = tuple(data) if isinstance(data, tuple | list) else (data,)
+    if not 1 <= len(parts) <= 3:
+        raise ValueError(f"{source} has {len(parts)} parts: images are needed, (images, labels) or (images, labels, weights).")
+    return parts + (None,) * (3 - len(parts))
 
 
 def is_array(value):
@@ -98,14 +129,19 @@ def _check_batch(model, batch, source):
             f"batches of {source} are dicts with the keys {names}: images are needed, or (images, labels). Choose them by "
             "map, say dataset.map(lambda batch: (batch['image'], batch['label']))."
         )
-    images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
+    images, labels, weights = triple(batch, f"a batch of {source}")
+    if not is_array(images):
+        raise ValueError(f"batches of {source} begin with a {type(images).__name__}: an array of images is needed there.")
     model.check_input(images, labels, f"batches of {source}", whole=False)
+    for name, part in (("labels", labels), ("weights", weights)):
+        if part is not None and is_array(part) and len(part) != len(images):
+            raise ValueError(f"a batch of {source} has {len(images)} images and {len(part)} {name}: one is needed for each.")
 
 
 def _checked_dataset(model, dataset, steps, source, steps_name):
     spec = dataset.element_spec
-    if not isinstance(spec, dict):
-        images = keras.utils.unpack_x_y_sample_weight(spec)[0]
+    images = spec[0] if isinstance(spec, tuple) and spec else spec
+    if isinstance(images, tf.TypeSpec) and hasattr(images, "shape"):  # other structures show in the first batch
         model.check_shape(images.shape, images.dtype, f"batches of {source}")
     cardinality = int(dataset.cardinality())
     length = {tf.data.INFINITE_CARDINALITY: None, tf.data.UNKNOWN_CARDINALITY: 1}.get(cardinality, cardinality)
@@ -113,7 +149,7 @@ def _checked_dataset(model, dataset, steps, source, steps_name):
     first = next(iter(dataset.take(1)), None)
     if first is None:
         _check_length(0, steps, source, steps_name)
-    _check_batch(model, keras.tree.map_structure(_as_numpy, first), source)
+    _check_batch(model, tf.nest.map_structure(_as_numpy, first), source)
     least = 0 if model.needs_labels else -1
 
     def with_labels_checked(images, labels, *weight):
@@ -154,3 +190,28 @@ def _checked_generator(model, generator, source):
             yield batch
 
     return batches()
+
+
+class _LabelsChecked(keras.utils.PyDataset):
+    """The same batches, their labels checked. It holds no model, so that it can be sent to other processes."""
+
+    def __init__(self, batches, *rule):
+        super().__init__(batches.workers, batches.use_multiprocessing, batches.max_queue_size)
+        self._batches, self._rule = batches, rule
+
+    @property
+    def num_batches(self):
+        return self._batches.num_batches
+
+    def __getitem__(self, index):
+        batch = self._batches[index]
+        labels = triple(batch, "a batch")[1]
+        *rule, source = self._rule
+        check_labels(labels, *rule, f"labels of {source}")
+        return batch
+
+    def on_epoch_begin(self):
+        self._batches.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self._batches.on_epoch_end()

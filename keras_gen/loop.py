@@ -14,7 +14,7 @@ from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 from tensorflow.python.eager import context
 
 from keras_gen import feed
-from keras_gen.arguments import checked_data, is_array
+from keras_gen.arguments import checked_data, is_array, triple
 
 #: Keras's own callbacks with batch-level hooks that read no more than how far the epoch has come.
 _CONTENT_WITH_GROUPS = (keras.callbacks.History, keras.callbacks.ProgbarLogger)
@@ -59,9 +59,12 @@ class DeviceLoop:
             x, y, kwargs["sample_weight"] = (part if part is None else part[:kept] for part in parts)
         validation = None
         if kwargs.get("validation_data") is not None:
-            validation = keras.utils.unpack_x_y_sample_weight(kwargs["validation_data"])
             validation = checked_data(
-                self, validation, kwargs.get("validation_batch_size"), kwargs.get("validation_steps"), "validation_data",
+                self,
+                triple(kwargs["validation_data"], "validation_data"),
+                kwargs.get("validation_batch_size"),
+                kwargs.get("validation_steps"),
+                "validation_data",
                 ("validation_batch_size", "validation_steps"),
             )
             kwargs["validation_data"] = keras.utils.pack_x_y_sample_weight(*validation)
@@ -95,6 +98,8 @@ class DeviceLoop:
     def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, steps=None, **kwargs):
         """As `keras.Model.evaluate`, for the same kinds of `x` as `fit`."""
         if kwargs.get("_use_cached_eval_dataset"):  # called by `fit`, which has prepared the data
+            if self._loop.progress["test"]:
+                self._loop.progress["test"].start_epoch()
             return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, **kwargs)
         data = checked_data(self, (x, y, sample_weight), batch_size, steps, names=("batch_size", "steps"))
         x, y, sample_weight = data
@@ -145,7 +150,7 @@ class DeviceLoop:
             arrays = x if data[1] is None else data[:2]
         else:
             arrays = (x, tf.zeros(len(x)) if data[1] is None else data[1], data[2])
-        made = feed.from_arrays(arrays, batch_size or 32, order, limit if alone else 1)
+        made = feed.from_arrays(arrays, int(batch_size or 32), order, limit if alone else 1)
         made = made._replace(steps=steps or made.steps)
         return (made.dataset, made.steps, made) if alone else (feed.one_by_one(made), made.steps, None)
 
@@ -338,11 +343,6 @@ class _ExactSteps(keras.callbacks.CallbackList):
 
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(self.model._loop.progress["train"].taken - 1, logs)
-
-    def on_test_begin(self, logs=None):
-        if self.model._loop.progress["test"]:
-            self.model._loop.progress["test"].start_epoch()
-        super().on_test_begin(logs)
 
     def on_test_batch_end(self, batch, logs=None):
         progress = self.model._loop.progress["test"]

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_gen import images as images_module
-from keras_gen.arguments import weight_rows
+from keras_gen.arguments import check_labels, weight_rows
 from keras_gen.checks import INT32, check_integers, check_key
 from keras_gen.loop import DeviceLoop
 from keras_gen.noise import CounterNoise, fold_in
@@ -75,23 +75,8 @@ class TrainableModel(DeviceLoop, keras.Model):
         Raises:
             ValueError: labels that are missing, no integers, of another shape or out of range; it names `source`.
         """
-        if not self.label_count:
-            return
-        least = 0 if self.needs_labels else -1
-        rule = f"labels are integers from {least} to {self.label_count - 1}, one for each image"
-        if labels is None:
-            if self.needs_labels:
-                raise ValueError(f"{source} are missing: this model needs them, {rule}; fit(images, labels).")
-            return
-        labels = np.asarray(labels)
-        if labels.dtype.kind not in "iuf":
-            raise ValueError(f"{source} have dtype {labels.dtype}; {rule}.")
-        if labels.ndim not in (1, 2) or (labels.ndim == 2 and labels.shape[1] != 1):
-            raise ValueError(f"{source} have shape {labels.shape}; {rule}, of shape (N,): numbers, not one-hot vectors.")
-        if labels.dtype.kind not in "iu" and not np.all(labels == np.floor(labels)):
-            raise ValueError(f"{source} have dtype {labels.dtype} and values that are no integers; {rule}.")
-        if labels.size and (labels.min() < least or labels.max() >= self.label_count):
-            raise ValueError(f"{source} run from {labels.min()} to {labels.max()}; {rule}.")
+        if self.label_count:
+            check_labels(labels, self.label_count, self.needs_labels, source)
 
     @property
     def given_shape(self):

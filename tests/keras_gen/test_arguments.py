@@ -32,16 +32,16 @@ def batches(*arrays, size=8):
 
 
 class Sequence(keras.utils.PyDataset):
-    def __init__(self, images, length=3):
-        super().__init__()
-        self.images, self.length = images, length
+    def __init__(self, images, length=3, labels=LABELS, **options):
+        super().__init__(**options)
+        self.images, self.length, self.labels = images, length, labels
 
     @property
     def num_batches(self):
         return self.length
 
     def __getitem__(self, index):
-        return self.images[8 * index : 8 * index + 8], LABELS[8 * index : 8 * index + 8]
+        return self.images[8 * index : 8 * index + 8], self.labels[8 * index : 8 * index + 8]
 
 
 def generator(images, labels=LABELS):
@@ -72,6 +72,10 @@ WRONG = {
     "no_batch": ({"x": batches(IMAGES).take(0)}, "x holds no batch"),
     "no_batch_left": ({"x": batches(IMAGES).filter(lambda x: False)}, "x holds no batch"),
     "no_yield": ({"x": generator(IMAGES[:0])}, "x holds no batch"),
+    "no_part": ({"validation_data": ()}, "validation_data has 0 parts"),
+    "four_parts": ({"x": batches(IMAGES, LABELS, LABELS, LABELS)}, "a batch of x has 4 parts"),
+    "nested": ({"x": batches((IMAGES, IMAGES), LABELS)}, "batches of x begin with a tuple"),
+    "one_weight": ({"x": batches(IMAGES, LABELS).map(lambda x, y: (x, y, tf.ones(1)))}, "8 images and 1 weights"),
     "text": ({"x": "digits"}, "x is a str"),
     "endless_sequence": ({"x": Sequence(IMAGES, length=None)}, "x repeats without end: say by steps_per_epoch"),
     "empty_sequence": ({"x": Sequence(IMAGES, length=0)}, "x holds no batch"),
@@ -117,6 +121,11 @@ def test_weights_in_a_row_or_in_a_column_weigh_the_same(shape):
     assert in_order["loss"] == pytest.approx(expected["loss"], rel=0.2)
 
 
+def test_numbers_of_numpy_are_numbers():
+    plain = new_vae().fit(IMAGES, batch_size=8, steps_per_epoch=2, verbose=0).history
+    assert new_vae().fit(IMAGES, batch_size=np.int32(8), steps_per_epoch=np.int64(2), verbose=0).history == plain
+
+
 def test_generators_may_yield_images_alone():
     pairs = new_vae().fit(generator(IMAGES), verbose=0).history
     assert new_vae().fit((images for images, _ in generator(IMAGES)), verbose=0).history == pairs
@@ -138,8 +147,11 @@ def test_labels_of_a_later_batch_are_checked():
     late = np.where(np.arange(24) < 20, LABELS, 7)
     with pytest.raises(tf.errors.InvalidArgumentError, match="labels of x: integers from 0 to 2 are needed"):
         new_gan().fit(batches(IMAGES, late), verbose=0)
-    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="labels of x run from 0 to 7"):
-        new_gan().fit(generator(IMAGES, late), verbose=0)
+    for stream in (generator(IMAGES, late), Sequence(IMAGES, labels=late)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="labels of x run from 0 to 7"):
+            new_gan().fit(stream, verbose=0, shuffle=False)
+    history = new_gan().fit(Sequence(IMAGES, workers=2), epochs=2, verbose=0, shuffle=False).history
+    assert history == new_gan().fit(batches(IMAGES, LABELS), epochs=2, verbose=0).history
     # Where images may be without a label, -1 says so.
     model = kg.AdversarialAutoencoder(SHAPE, latent_dim=2, hidden_units=(4,), critic_units=(4,), categories=3, seed=1)
     model.compile(run_eagerly=True)

@@ -206,6 +206,12 @@ def test_generators_and_sequences():
         model(jit_compile=False).fit(Batches(), epochs=2, verbose=0, shuffle=False).history,
     )
 
+    # Arrays beside them are fed by groups of one, at every epoch.
+    history = model().fit(Batches(), validation_data=IMAGES[:30], epochs=3, verbose=0, shuffle=False).history
+    plain = model(jit_compile=False).fit(Batches(), validation_data=IMAGES[:30], epochs=3, verbose=0, shuffle=False).history
+    assert len(history["val_loss"]) == 3
+    assert_same(history, plain)
+
     def generator():
         while True:
             yield (IMAGES[:20],)
