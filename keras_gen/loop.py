@@ -54,6 +54,8 @@ class DeviceLoop:
             raise ValueError(f"validation_split={validation_split!r}: the share of images held out, from 0 to below 1.")
         if validation_split and kwargs.get("validation_data") is None and is_array(x):
             kept = math.floor(len(x) * (1.0 - validation_split))
+            if not kept:
+                raise ValueError(f"validation_split={validation_split!r} of {len(x)} images leaves none to train on.")
             parts = [x, y, kwargs.get("sample_weight")]
             kwargs["validation_data"] = tuple(part if part is None else part[kept:] for part in parts)
             x, y, kwargs["sample_weight"] = (part if part is None else part[:kept] for part in parts)

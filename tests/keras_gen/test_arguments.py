@@ -53,6 +53,7 @@ WRONG = {
     "nothing": ({"x": None}, "x is missing"),
     "batch_size": ({"batch_size": 0}, "batch_size=0"),
     "fraction": ({"batch_size": 2.5}, "batch_size=2.5"),
+    "none_left": ({"validation_split": 0.99}, "validation_split=0.99 of 24 images leaves none"),
     "split": ({"validation_split": 1.5}, "validation_split=1.5"),
     "weights": ({"sample_weight": np.ones(23)}, "sample_weight has 23 rows, x has 24"),
     "wide_weights": ({"sample_weight": np.ones((24, 2))}, "sample_weight has shape .24, 2."),
