@@ -100,7 +100,7 @@ class RunFolder:
         return self._read_json(self.config, f"{self.path} is not a run: it has no config.json")
 
     def read_evaluation(self):
-        """What `evaluate` wrote of the present model.keras, or None; figures of another model are left out, as stderr says."""
+        """What `evaluate` wrote of the present model.keras, or None; that it is of another model is said on stderr."""
         if not self.evaluation.is_file():
             return None
         evaluation = self._read_json(self.evaluation, "")
