@@ -46,10 +46,9 @@ class RunFolder:
 
     def create(self, config):
         """Makes the folder, locked, beginning with its configuration; ValueError where the path is taken."""
-        self.check_free()
         self.path.mkdir(parents=True, exist_ok=True)
         self.lock()
-        self.check_free()  # another process may have made its run since
+        self.check_free()
         self.write_config(config)
 
     def lock(self):
