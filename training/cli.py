@@ -94,7 +94,7 @@ def _parser():
     sample.add_argument("--num", type=_integer(1), default=64, help="how many (default: 64)")
     sample.add_argument("--seed", type=_integer(-(2**31)), default=0, help="image i is of seed row (SEED, i) (default: 0)")
     sample.add_argument("--label", type=_integer(0), help="class of all images, for a conditional model (default: in turn)")
-    sample.add_argument("--out", type=Path, default=Path("samples.png"), help="picture to write, a .png (default: samples.png)")
+    sample.add_argument("--out", type=Path, default=Path("samples.png"), help="PNG to write (default: samples.png)")
     sample.add_argument("--film", type=Path, help="also write how the images come about: a .gif, or a .png that moves")
     sample.add_argument("--output", default="sample", choices=("sample", "mean"), help="a draw, or the last conditional's mean")
     sample.add_argument("--format", help="of an artifact folder: onnx, tflite or saved_model (default: the first there)")
@@ -234,8 +234,8 @@ def _sample(options):
     for name, path in (("--out", options.out), ("--film", options.film)):
         if path is not None and not path.parent.is_dir():
             raise ValueError(f"{name} {path}: there is no folder {path.parent}")
-    if options.out.suffix.lower() != ".png":
-        raise ValueError(f"--out {options.out}: the name must end in .png, the format that keeps every pixel as it was drawn")
+    if options.out.suffix.lower() not in (".png", ""):
+        raise ValueError(f"--out {options.out}: the name must end in .png, the format that keeps every pixel as drawn")
     if options.path.is_dir() and (options.path / "config.json").is_file():
         generator, source = _load_run(options.path), "keras"
     else:

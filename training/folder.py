@@ -46,10 +46,9 @@ class RunFolder:
 
     def create(self, config):
         """Makes the folder, locked, beginning with its configuration; ValueError where the path is taken."""
-        self.check_free()
         self.path.mkdir(parents=True, exist_ok=True)
         self.lock()
-        self.check_free()  # another process may have made its run since
+        self.check_free()
         self.write_config(config)
 
     def lock(self):
@@ -100,7 +99,7 @@ class RunFolder:
         return self._read_json(self.config, f"{self.path} is not a run: it has no config.json")
 
     def read_evaluation(self):
-        """What `evaluate` wrote of the present model.keras, or None; figures of another model are left out, as stderr says."""
+        """What `evaluate` wrote of the present model.keras, or None; that it is of another model is said on stderr."""
         if not self.evaluation.is_file():
             return None
         evaluation = self._read_json(self.evaluation, "")

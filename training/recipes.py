@@ -524,7 +524,8 @@ def parse_overrides(recipe, assignments, epochs=None):
         epochs: int, as `--epochs` passes it, or None.
 
     Raises:
-        ValueError: not of the form key=value, an unknown key, a value of the wrong type or out of range, two numbers of epochs.
+        ValueError: not of the form key=value, an unknown key, a value of the wrong type or out of range, two different
+            numbers of epochs.
     """
     overrides = {}
     for assignment in assignments:

@@ -276,8 +276,11 @@ def test_two_processes_do_not_begin_one_run(tmp_path):
 
 
 def test_a_killed_process_holds_no_lock(tmp_path):
-    program = f"import time; from training.folder import RunFolder; RunFolder({str(tmp_path)!r}).lock(); print(1, flush=True); "
-    process = subprocess.Popen([sys.executable, "-c", program + "time.sleep(60)"], cwd=ROOT, stdout=subprocess.PIPE)
+    program = (
+        "import sys, time; from training.folder import RunFolder\n"
+        "RunFolder(sys.argv[1]).lock(); print(1, flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, tmp_path], cwd=ROOT, stdout=subprocess.PIPE)
     process.stdout.readline()
     folder = RunFolder(tmp_path)
     with pytest.raises(ValueError, match="another process"):
