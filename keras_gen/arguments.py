@@ -132,7 +132,7 @@ def _check_batch(model, batch, source):
     images, labels, weights = triple(batch, f"a batch of {source}")
     if not is_array(images):
         raise ValueError(f"batches of {source} begin with a {type(images).__name__}: an array of images is needed there.")
-    model.check_input(images, labels, f"batches of {source}", whole=False)
+    model.check_input(images, labels, source, whole=False)
     for name, part in (("labels", labels), ("weights", weights)):
         if part is not None and is_array(part) and len(part) != len(images):
             raise ValueError(f"a batch of {source} has {len(images)} images and {len(part)} {name}: one is needed for each.")

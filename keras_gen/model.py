@@ -207,10 +207,10 @@ class TrainableModel(DeviceLoop, keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def check_input(self, images, labels, source, whole=True):
-        """Checks images `[N, H, W, C]` and their labels `[N]`, None where there are none; the arguments of `admit`."""
-        images = np.asarray(images)
-        self.check_shape(images.shape, images.dtype, source)
-        self.admit(images, source, whole)
+        """Checks images `[N, H, W, C]` and their labels `[N]`, None where there are none; not `whole`, they are a batch."""
+        images, name = np.asarray(images), source if whole else f"batches of {source}"
+        self.check_shape(images.shape, images.dtype, name)
+        self.admit(images, name, whole)
         self.admit_labels(labels, f"labels of {source}")
 
     def check_shape(self, shape, dtype, source):

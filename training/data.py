@@ -111,7 +111,8 @@ def load(spec, data_dir=None, image_size=None, download=False):
     return ImageData(
         name=spec,
         **splits,
-        description=f"{spec}: {height}x{width}x{channels}, {sizes}" + (f"; {cut} cut by a fixed permutation" if cut else ""),
+        description=f"{shown(spec)}: {height}x{width}x{channels}, {sizes}"
+        + (f"; {cut} cut by a fixed permutation" if cut else ""),
         digest=_digest(splits),
         kind=_kind(splits),
         labels=_split(labels, spec, test_fraction) if labels else {},
@@ -124,6 +125,14 @@ def absolute(spec):
     if kind in placed.KINDS:
         return f"{kind}:{absolute(rest)}"
     return f"{kind}:{os.path.abspath(rest)}" if kind in _PATHS and rest else spec
+
+
+def shown(spec):
+    """The `spec` as it is told to others: of a path its last part alone, since the rest tells of the machine."""
+    kind, _, rest = spec.partition(":")
+    if kind in placed.KINDS:
+        return f"{kind}:{shown(rest)}"
+    return f"{kind}:{os.path.basename(os.path.abspath(rest))}" if kind in _PATHS and rest else spec
 
 
 def _placed(spec, placing):

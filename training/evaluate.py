@@ -72,7 +72,7 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
         result["training"]["frechet_distance"] = {"epochs": list(curve), "values": list(curve.values())}
     result["protocol"] = {
         **result["protocol"],
-        "data": data.name,
+        "data": training.data.shown(data.name),
         "data_sha256": data.digest,
         "split": split,
         "images": len(images),

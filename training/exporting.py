@@ -38,7 +38,9 @@ def export_run(folder, out, formats, quantize=None, name=None, overwrite=False, 
     config, evaluation = folder.read_config(), folder.read_evaluation()
     recipe = {"name": config["recipe"], "settings": config["settings"], "reference": config["reference"]}
     run = {key: config[key] for key in ("data", "seed", "strategy", "versions", "created")}
-    run["data"] = {**run["data"], **provenance(config["data"]["spec"], licence)}
+    spec = training.data.shown(config["data"]["spec"])
+    run["data"] = {**run["data"], "spec": spec, **provenance(spec, licence)}
+    run["data"].pop("data_dir", None)  # where something lies on this machine is no one else's business
     run["training"] = {**folder.time(), **config.get("machine", {})}
     figures = {}
     for figure, value in (evaluation["figures"] if evaluation else {}).items():

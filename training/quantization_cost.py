@@ -29,7 +29,7 @@ def quantization_cost(model, scheme, data, settings):
     Returns:
         dict with `value`, `standard_error`, `unit` and `protocol`, or None where no feature network is shipped for the data.
     """
-    raw = data.test[:_IMAGES]
+    raw, name = data.test[:_IMAGES], training.data.shown(data.name)
     if isinstance(model, LikelihoodModel):
         images = training.data.fixed_images(raw, settings.get("binarization", "none"))
         before = elbo(model, images, _BATCH, _SEED)
@@ -39,7 +39,7 @@ def quantization_cost(model, scheme, data, settings):
             "value": float(np.mean(lost)),
             "standard_error": float(np.std(lost, ddof=1) / np.sqrt(len(lost))),
             "unit": "nats an image",
-            "protocol": f"bound of {len(images)} test images of {data.name} before less after rounding, the same draws",
+            "protocol": f"bound of {len(images)} test images of {name} before less after rounding, the same draws",
         }
     features = shipped_features(data.name)
     if features is None:
@@ -56,5 +56,5 @@ def quantization_cost(model, scheme, data, settings):
         "value": float(grown),
         "standard_error": None,
         "unit": "%",
-        "protocol": f"growth of the Frechet distance of {len(images)} samples to the test images of {data.name}, same seeds",
+        "protocol": f"growth of the Frechet distance of {len(images)} samples to the test images of {name}, same seeds",
     }

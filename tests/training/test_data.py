@@ -107,6 +107,10 @@ def test_a_name_that_holds_in_every_working_directory(tmp_path, monkeypatch):
     assert data.absolute("translated:folder:images") == f"translated:folder:{tmp_path}/images"
     for name in ("digits", "mnist", "mnist:3.*.*", "cluttered:mnist", "folder:/a/b", "folder:"):
         assert data.absolute(name) == name
+    # To others the path says nothing.
+    assert [data.shown(name) for name in ("translated:folder:/a/b", "npz:/a/b.npz", "mnist:3.*.*", "folder:b/.")] == [
+        "translated:folder:b", "npz:b.npz", "mnist:3.*.*", "folder:b",
+    ]  # fmt: skip
 
 
 def test_folder_with_one_colour_image_is_colour(tmp_path):

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from training.evaluate import evaluate
+from training.exporting import export_run
+from training.folder import RunFolder
 from training.run import train
 
 SMALL = ["hidden_units=8", "latent_dim=2", "batch_size=16", "jit_compile=false"]
@@ -48,6 +50,11 @@ def test_files(tmp_path, source, channels, recipe):
     look = {name: figures["figures"][name]["mean"] for name in ("means: sharpness", "sharpness")}
     assert 0 < look["means: sharpness"] < look["sharpness"]  # samples have the noise of each pixel, means have none
     assert figures["baselines"]["training images"]["sharpness"]["mean"] > 0
+    if (recipe, source, channels) == ("vae", folder, 1):  # where the images lie is of this machine
+        export_run(RunFolder(tmp_path / "run"), tmp_path / "artifact", ["onnx"])
+        manifest = (tmp_path / "artifact" / "manifest.json").read_text()
+        assert "folder:images: 10x7x1" in manifest and str(tmp_path) not in manifest
+        assert str(tmp_path) not in (tmp_path / "artifact" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "discretized_logistic", "bernoulli"])
