@@ -11,6 +11,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from training.folder import RunFolder
+
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("hidden_units=16", "latent_dim=4", "batch_size=300", "picture_every=3")
 
@@ -53,3 +55,20 @@ def rows(path):
     """The rows of a run's metrics.jsonl without wall-clock time."""
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+class Killed(BaseException):
+    """Stands for the death of the process at one place."""
+
+
+def dies_at(monkeypatch, method, count=1):
+    """From now on the process dies after the `count`th call of that method of `RunFolder`."""
+    write, calls = getattr(RunFolder, method), []
+
+    def dies_after(self, *arguments):
+        write(self, *arguments)
+        calls.append(method)
+        if len(calls) == count:
+            raise Killed
+
+    monkeypatch.setattr(RunFolder, method, dies_after)
