@@ -269,6 +269,7 @@ def test_sample_weights_weigh_rows():
 
 
 def test_labels_reach_both_sides():
+    keras.utils.set_random_seed(0)  # new weights are small, and some of them too small to see
     model = small_gan(num_classes=3)
     seeds = np.array([[1, 2], [1, 2], [1, 2]], np.int32)
     drawn = model.generate(seeds, [0, 1, 2])["sample"].numpy()
