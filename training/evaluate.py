@@ -6,6 +6,7 @@ import tensorflow as tf
 import keras_gen as kg
 import training.data
 from keras_gen.evaluation.programs import compiled
+from keras_gen.evaluation.score import standard_error
 from keras_gen.helmholtz.likelihood import LikelihoodModel
 from keras_gen.noise import fold_in
 from training import baselines
@@ -192,5 +193,5 @@ def _bound(alive):
 
 def _figure(per_image):
     """Mean over images and its standard error."""
-    error = float(np.std(per_image, ddof=1) / np.sqrt(len(per_image))) if len(per_image) > 1 else None
+    error = standard_error(per_image) if len(per_image) > 1 else None
     return {"mean": float(np.mean(per_image)), "standard_error": error}

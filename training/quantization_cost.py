@@ -5,6 +5,7 @@ import numpy as np
 import training.data
 from export import quantization
 from keras_gen import evaluation
+from keras_gen.evaluation.score import standard_error
 from keras_gen.helmholtz.likelihood import LikelihoodModel
 from training.evaluate import elbo
 from training.evaluate_samples import draw, shipped_features
@@ -37,7 +38,7 @@ def quantization_cost(model, scheme, data, settings):
             lost = before - elbo(model, images, _BATCH, _SEED)
         return {
             "value": float(np.mean(lost)),
-            "standard_error": float(np.std(lost, ddof=1) / np.sqrt(len(lost))),
+            "standard_error": standard_error(lost),
             "unit": "nats an image",
             "protocol": f"bound of {len(images)} test images of {name} before less after rounding, the same draws",
         }

@@ -175,8 +175,7 @@ def nearest(images, others):
         images: float `[N, ...]`.
         others: float `[M, ...]`; a few thousand at a time are held in double precision.
     """
-    if np.shape(images)[1:] != np.shape(others)[1:]:
-        raise ValueError(f"images have shape {np.shape(images)}, others {np.shape(others)}: they must be of one size.")
+    _check_alike(images=images, others=others)
     images = _flat(images, "images")
     best, indices = np.full(len(images), np.inf), np.zeros(len(images), int)
     for begin in range(0, len(others), _OTHERS):
@@ -215,11 +214,16 @@ def sharpness(images):
     return Score("sharpness", float(np.mean(per_image)), protocol, error)
 
 
-def _alike(**sets):
-    """The sets of images as float64 rows; a ValueError where images of one are of another shape than those of another."""
+def _check_alike(**sets):
+    """Raises a ValueError where images of one set are of another shape than those of another."""
     if len({np.shape(images)[1:] for images in sets.values()}) > 1:
         shapes = ", ".join(f"{name} {np.shape(images)}" for name, images in sets.items())
         raise ValueError(f"images of different shapes cannot be compared: {shapes}.")
+
+
+def _alike(**sets):
+    """The sets of images as float64 rows, which must be of one shape."""
+    _check_alike(**sets)
     return [_flat(images, name) for name, images in sets.items()]
 
 

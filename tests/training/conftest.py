@@ -27,6 +27,16 @@ def small_run(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def reference(request, tmp_path_factory):
+    """The folder of a run that nothing stopped, by the `options` of the module that asks for it."""
+    from training.run import train
+
+    path = tmp_path_factory.mktemp("reference") / "run"
+    train("vae", path, **request.module.options())
+    return path
+
+
 @pytest.fixture(scope="session")
 def small_artifact(small_run, tmp_path_factory):
     """The small run's generator as TFLite and ONNX."""

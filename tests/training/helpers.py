@@ -17,6 +17,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("hidden_units=16", "latent_dim=4", "batch_size=300", "picture_every=3")
 
 
+def options(**changes):
+    """Arguments of `train` for a run of four small epochs."""
+    return {"epochs": 4, "overrides": SMALL, "strategy": "none", "verbose": 0, **changes}
+
+
 def start(*arguments):
     """Starts `keras-gen` with these arguments in a process of its own."""
     return subprocess.Popen(

@@ -9,7 +9,7 @@ import keras
 import pytest
 
 import training.run
-from tests.training.helpers import SMALL, Killed, assert_same_run, dies_at, rows, start
+from tests.training.helpers import SMALL, Killed, assert_same_run, dies_at, options, rows, start
 from training.folder import RunFolder
 from training.run import train
 
@@ -55,17 +55,6 @@ def test_kill_at_random_moments(tmp_path):
     assert uninterrupted.wait() == 0, uninterrupted.stderr.read()
     assert_same_run(out, reference)
     assert [row["epoch"] for row in rows(out)] == list(range(1, EPOCHS + 1))
-
-
-def options(**changes):
-    return {"epochs": 4, "overrides": SMALL, "strategy": "none", "verbose": 0, **changes}
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    path = tmp_path_factory.mktemp("reference") / "run"
-    train("vae", path, **options())
-    return path
 
 
 @pytest.mark.parametrize("place", ["append_row", "save_checkpoint", "publish_model"])
