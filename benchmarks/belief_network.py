@@ -42,7 +42,7 @@ CASES = (
         steps=100,
         quick_steps=50,
         limits=(*_LIMITS, ("Pyro, whose weights are of whole batches", ("pyro",), None, None)),
-        scaling={"samples": [1, 2, 5, 10, 20, 50]},
+        scaling={"samples": [1, 5, 10, 20, 50]},
     ),
     Case(
         name="rws50",

@@ -16,7 +16,7 @@ CASES = (
         steps=10,
         quick_steps=5,
         limits=(("JAX, the faster", ("jax", "jax_scan"), 1.0, 0.6),),
-        scaling={"steps": [4, 8, 16, 32, 64]},
+        scaling={"steps": [4, 16, 32, 64]},
         first_limits=(30.0, None),
     ),
 )

@@ -81,7 +81,9 @@ CHOICES = {
 }
 
 #: Settings for which 0 means none.
-MAY_BE_ZERO = ("num_classes", "labelled", "categories", "dropout", "input_dropout", "gradient_penalty", "average", "clip_norm")
+MAY_BE_ZERO = (
+    "num_classes", "labelled", "categories", "dropout", "input_dropout", "gradient_penalty", "average", "clip_norm", "momentum"
+)  # fmt: skip
 
 #: Settings that are probabilities or decays: at 1 nothing would be left, or nothing new come in.
 BELOW_ONE = ("dropout", "input_dropout", "drop_rate", "average", "momentum")

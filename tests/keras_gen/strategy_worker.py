@@ -1,6 +1,6 @@
-"""Trains a small VAE under a strategy and prints what came of it as JSON. Run as a program: devices are set at start-up.
+"""Trains a small VAE under a strategy. As a program it prints what came of it as JSON, since devices are set at start-up.
 
-    python strategy_worker.py none|mirrored|multi_worker BATCH_SIZE
+    python strategy_worker.py mirrored|multi_worker BATCH_SIZE
 """
 
 import json
@@ -47,7 +47,8 @@ def updates_of_one_step(strategy, images, count):
     return np.array(updates)
 
 
-def main(name, batch_size):
+def results(name, batch_size):
+    """What came of the training under the strategy of that name, "none", "mirrored" or "multi_worker"."""
     strategy = strategy_named(name)
     images = (np.random.default_rng(0).random((240, 4, 4, 1)) < 0.3).astype(np.float32)
     model = build(strategy, lambda: keras.optimizers.Adam(1e-2))
@@ -69,8 +70,8 @@ def main(name, batch_size):
     if name != "multi_worker":
         updates = updates_of_one_step(strategy, images[:40], 400)
         result["updates_mean"], result["updates_std"] = updates.mean(0).tolist(), updates.std(0, ddof=1).tolist()
-    print("RESULT " + json.dumps(result), flush=True)
+    return result
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    print("RESULT " + json.dumps(results(sys.argv[1], int(sys.argv[2]))), flush=True)

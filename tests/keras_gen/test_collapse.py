@@ -72,7 +72,7 @@ def test_it_warns_once_after_its_patience_and_names_each_layer():
     for chain in (model.recognition[1], model.generator.conditionals[0]):  # q of the top layer is its prior
         for weight in chain.weights:
             weight.assign(np.zeros(weight.shape))
-    model.compile(keras.optimizers.SGD(0.0))
+    model.compile(keras.optimizers.SGD(0.0), jit_compile=False)
     watch = PosteriorCollapse(IMAGES, every=2, patience=2)
     with warnings.catch_warnings():
         warnings.simplefilter("error", PosteriorCollapseWarning)
@@ -144,7 +144,7 @@ def test_free_bits_of_layers_whose_kl_is_sampled():
 def test_the_weight_of_the_kl_rises_with_the_steps_and_the_figures_stay():
     model = MODELS["vae"](seed=0)
     images = images_for(model, 8)
-    model.compile(keras.optimizers.SGD(1e-3), ELBO(warmup_steps=4))
+    model.compile(keras.optimizers.SGD(1e-3), ELBO(warmup_steps=4), jit_compile=False)
     # One step an epoch: step n, counted from 1, has the weight n/4.
     logs = model.fit(images, batch_size=8, epochs=6, verbose=0).history
     weight = (np.array(logs["loss"]) + logs["reconstruction"]) / logs["kl"]
@@ -157,7 +157,7 @@ def test_evaluation_is_that_of_the_bound_whatever_eases_the_training():
     images = images_for(model, 8)
     results = []
     for objective in (ELBO(), ELBO(warmup_steps=1000, free_bits=1.0)):
-        model.compile(objective=objective)
+        model.compile(objective=objective, jit_compile=False)
         results.append(model.evaluate(images, verbose=0, return_dict=True))
     assert results[0] == pytest.approx(results[1], rel=1e-6)
     assert results[1]["loss"] == pytest.approx(-results[1]["bound"], rel=1e-6)

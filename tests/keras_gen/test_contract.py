@@ -46,10 +46,10 @@ def both(data):
     return data if len(data) > 1 else data[0]
 
 
-def compiled(factory, jit_compile=False, learning_rate=1e-3):
+def compiled(factory, jit_compile=False, learning_rate=1e-3, run_eagerly=False):
     keras.utils.set_random_seed(0)
     model = factory(seed=1)
-    model.compile(optimizer=keras.optimizers.Adam(learning_rate), jit_compile=jit_compile)
+    model.compile(optimizer=keras.optimizers.Adam(learning_rate), jit_compile=jit_compile, run_eagerly=run_eagerly)
     return model
 
 
@@ -72,10 +72,14 @@ def test_every_public_model_is_in_the_registry():
 # Those of `ONE_OF_EACH` first: `trained` has the same place among them as among all, by which pytest knows it again.
 @pytest.fixture(scope="module", params=[*ONE_OF_EACH, *sorted(MODELS.keys() - {*ONE_OF_EACH})])
 def trained(request):
-    """A model, its data, and the history of its training: once for all that is asked of it, since tracing is what costs."""
-    model = compiled(MODELS[request.param], learning_rate=1e-2)
+    """A model, its data, and the history of its training: once for all that is asked of it, since tracing is what costs.
+
+    Those that differ from one of each kind in shape or likelihood alone are trained step by step in Python.
+    """
+    traced = request.param in ONE_OF_EACH
+    model = compiled(MODELS[request.param], learning_rate=1e-2, run_eagerly=not traced)
     data, validation = data_for(model), both(data_for(model, seed=1))
-    history = model.fit(*data, batch_size=16, epochs=20, validation_data=validation, verbose=0).history
+    history = model.fit(*data, batch_size=16, epochs=20 if traced else 4, validation_data=validation, verbose=0).history
     return model, data, history
 
 
@@ -97,7 +101,9 @@ def test_saved_and_loaded_it_trains_on_as_if_nothing_had_happened(trained, tmp_p
         for one, other in zip(ours.variables, theirs.variables, strict=True):
             np.testing.assert_array_equal(one.numpy(), other.numpy())
     for each in (model, loaded):
-        each.fit(*data, batch_size=16, epochs=2, verbose=0, shuffle=False)
+        each.run_eagerly = True
+        each.forget_programs()
+        each.fit(*data, batch_size=16, verbose=0, shuffle=False)
     for ours, theirs in zip(model.weights, loaded.weights, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
 
@@ -120,20 +126,21 @@ def test_train_step_compiles_whole_with_xla_and_gives_the_same_losses(trained, r
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_keeps_likelihoods_in_float32(one_of_each, policy):
+    loss_scaled = policy == "mixed_float16"
     keras.config.set_dtype_policy(policy)
     try:
-        model = compiled(one_of_each)
+        model = compiled(one_of_each, learning_rate=1e-2, run_eagerly=not loss_scaled)
     finally:
         keras.config.set_dtype_policy("float32")
     data = data_for(model)
     if has_likelihood(model):
         assert model.trace(data[0], 2).log_weight.dtype == tf.float32
     # float16 starts with a loss scale that overflows, and skips the steps in which it does.
-    history = model.fit(*data, batch_size=16, epochs=15, verbose=0).history
+    history = model.fit(*data, batch_size=16, epochs=15 if loss_scaled else 4, verbose=0).history
     assert np.all(np.isfinite(history["loss"]))
     assert plays_game(model) or history["loss"][-1] < history["loss"][0]
     for optimizer, _ in model.players():
-        assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
+        assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer) == loss_scaled
     if draws_images(model):
         drawn = generated(model, np.array([[1, 2]], np.int32))
         assert all(value.dtype == np.float32 for value in drawn.values())
@@ -246,7 +253,7 @@ def test_bad_images_are_refused_before_training(name, as_dataset):
 def test_grey_images_under_a_bernoulli_are_never_silently_scored():
     grey = (np.arange(64) / 63).astype(np.float32).reshape(1, 8, 8, 1).repeat(20, 0)
     model = MODELS["vae"]()
-    model.compile()
+    model.compile(jit_compile=False)
     with pytest.warns(UserWarning, match="drawn afresh"):
         model.fit(grey, verbose=0)
     strict = MODELS["vae"](binarization="none")
@@ -259,7 +266,7 @@ def test_other_data_do_not_turn_off_the_binarisation_of_grey_training_images():
     grey = np.full((20, 8, 8, 1), 0.3, np.float32)
     binary = (grey > 0.5).astype(np.float32)
     model = MODELS["vae"](seed=0)
-    model.compile()
+    model.compile(jit_compile=False)
 
     class Evaluate(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -270,7 +277,7 @@ def test_other_data_do_not_turn_off_the_binarisation_of_grey_training_images():
     assert model.binarization_in_force == "dynamic"
     # Seen grey only by a callback, binary images train on as they did.
     model = MODELS["vae"](seed=0)
-    model.compile()
+    model.compile(jit_compile=False)
     model.fit(binary, verbose=0)
     assert model.binarization_in_force == "none"
     with pytest.warns(UserWarning, match="drawn afresh"):
@@ -278,7 +285,7 @@ def test_other_data_do_not_turn_off_the_binarisation_of_grey_training_images():
     assert model.binarization_in_force == "dynamic"
     # Of a data set's later batches nothing is known.
     model = MODELS["vae"](seed=0)
-    model.compile()
+    model.compile(jit_compile=False)
     model.fit(tf.data.Dataset.from_tensor_slices(np.concatenate([binary, grey])).batch(20), verbose=0)
     assert model.binarization_in_force == "dynamic"
 

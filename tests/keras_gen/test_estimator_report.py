@@ -177,7 +177,7 @@ def test_the_report_is_a_function_of_its_seed():
 
 def test_the_model_is_left_exactly_as_it_was():
     model = network()
-    model.compile(objective=objectives.NVIL(hidden_units=4))
+    model.compile(objective=objectives.NVIL(hidden_units=4), jit_compile=False)
     model.fit(np.repeat(IMAGES, 20, axis=0), batch_size=20, epochs=2, verbose=0)
     companion, objective, binarizes = model.companion, model.objective, model.binarization_in_force
     names = [weight.path for weight in model.weights]

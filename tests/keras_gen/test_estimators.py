@@ -189,7 +189,7 @@ def test_reported_figures_are_those_of_the_bound(factorial):
 
 def test_running_averages_follow_the_signal_and_are_left_alone_by_evaluation():
     model = network()
-    model.compile(optimizer=keras.optimizers.SGD(0.0), objective=objectives.NVIL())
+    model.compile(optimizer=keras.optimizers.SGD(0.0), objective=objectives.NVIL(), jit_compile=False)
     images = np.repeat(IMAGES, 200, axis=0)
     model.evaluate(images, batch_size=600, verbose=0)
     assert float(model.companion.means[0]) == 0.0
@@ -205,7 +205,7 @@ def test_compiling_anew_forgets_the_companion_and_loading_restores_it(tmp_path):
     model = network()
     images = np.repeat(IMAGES, 20, axis=0)
     plain = len(model.weights)
-    model.compile(objective=objectives.NVIL())
+    model.compile(objective=objectives.NVIL(), jit_compile=False)
     model.fit(images, batch_size=20, epochs=1, verbose=0)
     model.save(tmp_path / "m.keras")
     loaded = keras.saving.load_model(tmp_path / "m.keras")
@@ -259,6 +259,6 @@ def test_mixed_layers_train(objective):
         recognition=[kg.conditionals.Bernoulli(5), kg.conditionals.Categorical((3, 4)), kg.conditionals.Normal(2)],
         seed=0,
     )
-    made.compile(optimizer=keras.optimizers.Adam(0.02), objective=objective)
+    made.compile(optimizer=keras.optimizers.Adam(0.02), objective=objective, jit_compile=False)
     history = made.fit(np.repeat(IMAGES, 100, axis=0), batch_size=50, epochs=30, verbose=0).history
     assert history["bound"][-1] > history["bound"][0] + 0.3

@@ -23,7 +23,7 @@ def small_gan(**kwargs):
 
 def test_the_recorder_reports_both_sides(tmp_path):
     model = small_gan()
-    model.compile()
+    model.compile(jit_compile=False)
     recorder = kg.callbacks.FlightRecorder(grey(40, seed=5), log_dir=tmp_path / "board")
     history = model.fit(grey(64), batch_size=16, epochs=2, callbacks=[recorder], verbose=0).history
     for name in ("held_out_real_accuracy", "fresh_fake_accuracy", "jensen_shannon", "diversity", "gradient_norm_critic"):
@@ -70,20 +70,20 @@ def test_the_recorder_says_in_words_what_goes_wrong():
     dark, bright = 0.3 * grey(64), 1.0 - 0.3 * grey(64)
     # A critic that learns fast against a generator that does not learn.
     model = small_gan(input_dropout=0.0, dropout=0.0)
-    model.compile(keras.optimizers.Adam(0.0), critic_optimizer=keras.optimizers.Adam(3e-3))
+    model.compile(keras.optimizers.Adam(0.0), critic_optimizer=keras.optimizers.Adam(3e-3), jit_compile=False)
     with pytest.warns(kg.callbacks.GameWarning, match="apart without fail"):
         model.fit(bright, batch_size=16, epochs=40, callbacks=[kg.callbacks.FlightRecorder(bright)], verbose=0)
     # A critic that does not learn sees nothing, though the averages differ.
     model = small_gan()
     model.critic.head.kernel.assign(tf.zeros_like(model.critic.head.kernel))
-    model.compile(keras.optimizers.Adam(0.0), critic_optimizer=keras.optimizers.Adam(0.0))
+    model.compile(keras.optimizers.Adam(0.0), critic_optimizer=keras.optimizers.Adam(0.0), jit_compile=False)
     with pytest.warns(kg.callbacks.GameWarning, match="sees no difference"):
         model.fit(dark, batch_size=16, epochs=3, callbacks=[kg.callbacks.FlightRecorder(dark)], verbose=0)
     # A generator that draws one image.
     model = small_gan()
     for weight in model.generator.trainable_variables[:1]:
         weight.assign(tf.zeros_like(weight))
-    model.compile(keras.optimizers.Adam(0.0))
+    model.compile(keras.optimizers.Adam(0.0), jit_compile=False)
     with pytest.warns(kg.callbacks.GameWarning, match="nearly all alike"):
         model.fit(grey(64), batch_size=16, epochs=3, callbacks=[kg.callbacks.FlightRecorder(grey(64))], verbose=0)
 

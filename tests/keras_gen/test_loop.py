@@ -34,12 +34,16 @@ class _Shelf:
         self._taken.append((free, (model, start)))
         return model
 
-    def put_back(self):
-        for free, entry in self._taken:
+    def put_back(self, model=None):
+        """Puts back this model, or all that have been taken."""
+        for taken in list(self._taken):
+            free, entry = taken
+            if model is not None and entry[0] is not model:
+                continue
             # One that has seen a data set, whose later batches nobody knows, binarises from then on: another program.
             if entry[0]._all_binary is not False:
                 free.append(entry)
-        self._taken.clear()
+            self._taken.remove(taken)
 
     def clear(self):
         self._free.clear()
@@ -85,6 +89,21 @@ def fit(made, x=IMAGES, **kwargs):
     return made.fit(x, **arguments).history
 
 
+def history_of(x=IMAGES, jit_compile="auto", options=None, **kwargs):
+    """The history of `fit` with these arguments, of a model that the next may have."""
+    made = model(jit_compile, **options or {})
+    history = fit(made, x, **kwargs)
+    _shelf.put_back(made)
+    return history
+
+
+def assert_same_as_keras(x=IMAGES, options=None, **kwargs):
+    """That the loop's history is that of Keras's own, one call a step: which it returns."""
+    loop, plain = (history_of(x, jit_compile, options, **kwargs) for jit_compile in ("auto", False))
+    assert_same(loop, plain)
+    return loop
+
+
 class Steps(keras.callbacks.Callback):
     """Records what a batch-level callback of a user sees."""
 
@@ -103,7 +122,7 @@ class Steps(keras.callbacks.Callback):
 @pytest.fixture(scope="module")
 def stock():
     """The history of Keras's own loop, one call a step."""
-    return fit(model(jit_compile=False), validation_data=IMAGES[:50])
+    return history_of(jit_compile=False, validation_data=IMAGES[:50])
 
 
 def assert_same(history, other, names=None):
@@ -112,12 +131,11 @@ def assert_same(history, other, names=None):
 
 
 def test_the_same_history_as_keras_over_a_hundred_steps():
-    loop, plain = fit(model(), epochs=10), fit(model(jit_compile=False), epochs=10)
-    assert_same(loop, plain)
+    assert_same_as_keras(epochs=10)
 
 
 def test_images_in_double_precision_train_as_in_single():
-    single, double = (fit(model(jit_compile=False), IMAGES.astype(dtype), epochs=1) for dtype in ("float32", "float64"))
+    single, double = (history_of(IMAGES.astype(dtype), False, epochs=1) for dtype in ("float32", "float64"))
     assert double == single
 
 
@@ -162,13 +180,12 @@ def test_batches_of_varying_size():
     data = tf.data.Dataset.from_generator(
         lambda: (IMAGES[:size] for size in sizes), output_signature=tf.TensorSpec((None, 6, 6, 1), tf.float32)
     ).apply(tf.data.experimental.assert_cardinality(len(sizes)))
-    assert_same(fit(model(), data), fit(model(jit_compile=False), data))
+    assert_same_as_keras(data)
 
 
 @pytest.mark.parametrize("steps_per_epoch", [4, 13])
 def test_steps_per_epoch_of_arrays(steps_per_epoch):
-    watched, steps = model(), Steps()
-    loop = fit(model(), steps_per_epoch=steps_per_epoch, epochs=3, shuffle=True)
+    loop, watched, steps = history_of(steps_per_epoch=steps_per_epoch, epochs=3, shuffle=True), model(), Steps()
     assert_same(loop, fit(watched, steps_per_epoch=steps_per_epoch, epochs=3, shuffle=True, callbacks=[steps]))
     assert int(watched._noise_state.numpy()[2]) == 3 * steps_per_epoch
     assert steps.ends == 3 * list(range(steps_per_epoch))
@@ -176,20 +193,16 @@ def test_steps_per_epoch_of_arrays(steps_per_epoch):
 
 def test_sample_weight_labels_and_validation_split():
     weights = np.random.default_rng(1).random(len(IMAGES)).astype(np.float32)
-    arguments = {"sample_weight": weights, "validation_split": 0.2}
-    assert_same(fit(model(), **arguments), fit(model(jit_compile=False), **arguments))
-    zero = fit(model(), sample_weight=np.zeros(len(IMAGES), np.float32))
+    assert_same_as_keras(sample_weight=weights, validation_split=0.2)
+    zero = history_of(sample_weight=np.zeros(len(IMAGES), np.float32))
     assert zero["loss"] == [0.0, 0.0, 0.0]
     data = tf.data.Dataset.from_tensor_slices((IMAGES, np.zeros(len(IMAGES)), weights)).batch(20)
-    assert_same(fit(model(), data), fit(model(jit_compile=False), data))
+    assert_same_as_keras(data)
 
 
 def test_validation_freq_and_validation_steps():
     arguments = {"validation_data": IMAGES, "validation_freq": 2, "validation_steps": 3, "validation_batch_size": 10}
-    arguments["epochs"] = 4
-    loop, plain = fit(model(), **arguments), fit(model(jit_compile=False), **arguments)
-    assert len(loop["val_loss"]) == 2
-    assert_same(loop, plain)
+    assert len(assert_same_as_keras(epochs=4, **arguments)["val_loss"]) == 2
 
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
@@ -201,43 +214,36 @@ def test_generators_and_sequences():
         def __getitem__(self, index):
             return (IMAGES[20 * index : 20 * index + 20],)
 
-    assert_same(
-        model().fit(Batches(), epochs=2, verbose=0, shuffle=False).history,
-        model(jit_compile=False).fit(Batches(), epochs=2, verbose=0, shuffle=False).history,
-    )
-
+    assert_same_as_keras(Batches(), batch_size=None)
     # Arrays beside them are fed by groups of one, at every epoch.
-    history = model().fit(Batches(), validation_data=IMAGES[:30], epochs=3, verbose=0, shuffle=False).history
-    plain = model(jit_compile=False).fit(Batches(), validation_data=IMAGES[:30], epochs=3, verbose=0, shuffle=False).history
-    assert len(history["val_loss"]) == 3
-    assert_same(history, plain)
+    assert len(assert_same_as_keras(Batches(), batch_size=None, validation_data=IMAGES[:30])["val_loss"]) == 3
 
     def generator():
         while True:
             yield (IMAGES[:20],)
 
-    loop = model().fit(generator(), epochs=2, steps_per_epoch=5, verbose=0).history
-    assert_same(loop, model(jit_compile=False).fit(generator(), epochs=2, steps_per_epoch=5, verbose=0).history)
+    histories = [history_of(generator(), jit_compile, batch_size=None, steps_per_epoch=5) for jit_compile in ("auto", False)]
+    assert_same(*histories)
 
 
 def test_mixed_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        loop, plain = fit(model()), fit(model(jit_compile=False))
+        loop, plain = history_of(), history_of(jit_compile=False)
     finally:
         keras.config.set_dtype_policy("float32")
     np.testing.assert_allclose(loop["loss"], plain["loss"], rtol=1e-2)
 
 
-def test_dynamic_binarisation_draws_the_same(stock):
+def test_dynamic_binarisation_draws_the_same():
     grey = np.random.default_rng(0).random(IMAGES.shape).astype(np.float32)
-    assert_same(fit(model(binarization="dynamic"), grey), fit(model(jit_compile=False, binarization="dynamic"), grey))
+    assert_same_as_keras(grey, {"binarization": "dynamic"})
 
 
 def test_shuffling_is_a_function_of_the_seed_and_goes_on_after_an_interruption():
-    whole, again = (fit(model(), shuffle=True, epochs=4) for _ in range(2))
+    whole, again = (history_of(shuffle=True, epochs=4) for _ in range(2))
     assert whole == again
-    assert whole["loss"] != fit(model(), epochs=4)["loss"]
+    assert whole["loss"] != history_of(epochs=4)["loss"]
     parts = model()
     first = fit(parts, shuffle=True, epochs=2)
     rest = fit(parts, shuffle=True, epochs=4, initial_epoch=2)
@@ -259,7 +265,7 @@ def test_an_epoch_visits_each_image_once_in_an_order_of_its_own():
 
 def test_a_users_batch_level_callback_sees_each_step(stock):
     steps = Steps()
-    assert_same(fit(model(), callbacks=[steps]), {name: stock[name] for name in ("loss", "kl")})
+    assert_same(history_of(callbacks=[steps]), {name: stock[name] for name in ("loss", "kl")})
     assert steps.begins == steps.ends == 3 * list(range(STEPS))
     assert steps.taken == list(range(1, 3 * STEPS + 1))
 
@@ -267,7 +273,7 @@ def test_a_users_batch_level_callback_sees_each_step(stock):
 def test_lambda_callbacks_see_each_step():
     seen = []
     callback = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))
-    fit(model(), epochs=1, callbacks=[callback])
+    history_of(epochs=1, callbacks=[callback])
     assert seen == list(range(STEPS))
 
 
@@ -292,9 +298,9 @@ def test_a_callback_sees_each_batch_of_the_validation():
 
     for data in (IMAGES[:90], tf.data.Dataset.from_tensor_slices(IMAGES[:90]).batch(20)):
         seen = Seen()
-        history = fit(model(), epochs=1, validation_data=data, callbacks=[seen])
+        history = history_of(epochs=1, validation_data=data, callbacks=[seen])
         assert seen.batches == list(range(5))
-        assert_same(history, fit(model(), epochs=1, validation_data=data))
+        assert_same(history, history_of(epochs=1, validation_data=data))
 
 
 def test_the_progress_bar_ends_at_the_number_of_steps(monkeypatch):
@@ -327,7 +333,7 @@ def test_epoch_level_callbacks(tmp_path):
     assert list((tmp_path / "board").rglob("events*"))
     assert history["learning_rate"][-1] < history["learning_rate"][0]
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 5
-    rates = fit(model(), callbacks=[keep.LearningRateScheduler(lambda epoch: 0.1 / (epoch + 1))])["learning_rate"]
+    rates = history_of(callbacks=[keep.LearningRateScheduler(lambda epoch: 0.1 / (epoch + 1))])["learning_rate"]
     np.testing.assert_allclose(rates, [0.1, 0.05, 0.1 / 3], rtol=1e-6)
 
 
@@ -361,7 +367,7 @@ def test_backup_and_restore_continues_where_it_stopped(tmp_path):
             if epoch == 2:
                 raise KeyboardInterrupt
 
-    whole = new_model()
+    whole = model()
     fit(whole, epochs=4, shuffle=True)
     with pytest.raises(KeyboardInterrupt):
         fit(new_model(), epochs=4, shuffle=True, callbacks=[keras.callbacks.BackupAndRestore(tmp_path), Interrupt()])
@@ -384,14 +390,15 @@ def test_terminate_on_nan_stops_within_a_group_where_keras_does(bad_step):
     weights = np.ones(215, np.float32)
     weights[20 * bad_step] = np.nan
 
-    def run(jit_compile, stop=True):
+    def steps_taken(jit_compile, stop=True):
         made = model(jit_compile)
         fit(made, sample_weight=weights, callbacks=[keras.callbacks.TerminateOnNaN()] if stop else [])
-        return made
+        taken = made._noise_state.numpy()[2]
+        _shelf.put_back(made)
+        return taken
 
-    ours, theirs = run("auto"), run(False)
-    assert ours._noise_state.numpy()[2] == theirs._noise_state.numpy()[2] == bad_step + 1
-    assert run("auto", stop=False)._noise_state.numpy()[2] == 3 * STEPS
+    assert steps_taken("auto") == steps_taken(False) == bad_step + 1
+    assert steps_taken("auto", stop=False) == 3 * STEPS
 
 
 def test_evaluating_other_data_from_a_callback_disturbs_nothing(stock):

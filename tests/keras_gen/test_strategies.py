@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests.keras_gen import strategy_worker
 from tests.statistics import FAILURE_RATE
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +19,7 @@ BATCH = 48
 
 
 def start(strategy, **environment):
-    command = [sys.executable, str(Path(__file__).with_name("strategy_worker.py")), strategy, str(BATCH)]
+    command = [sys.executable, strategy_worker.__file__, strategy, str(BATCH)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -32,7 +33,7 @@ def result(process):
 
 @pytest.fixture(scope="module")
 def one_device():
-    return result(start("none"))
+    return strategy_worker.results("none", BATCH)
 
 
 @pytest.fixture(scope="module")

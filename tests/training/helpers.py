@@ -14,7 +14,12 @@ import numpy as np
 from training.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ("hidden_units=16", "latent_dim=4", "batch_size=300", "picture_every=3")
+_MODEL = ("hidden_units=16", "latent_dim=4", "picture_every=3")
+#: Settings of a small run. To compile programs is most of what such a run costs: this one takes an epoch's images in one
+#: step, so that there is no program for an odd last batch, and does without XLA.
+SMALL = (*_MODEL, "batch_size=1259", "jit_compile=false")
+#: Settings of a run as users have it: with an odd last batch, and through XLA where that is the faster.
+USUAL = (*_MODEL, "batch_size=300")
 
 
 def options(**changes):

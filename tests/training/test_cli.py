@@ -92,7 +92,8 @@ def test_sample_of_a_run(capsys, small_run, tmp_path):
 
 def test_a_hard_drawing_from_training_to_its_film(capsys, tmp_path):
     folder, artifact = tmp_path / "run", tmp_path / "artifact"
-    small = ["--epochs", 1, *(part for text in ("steps=3", "units=8", "latent_dim=2") for part in ("--set", text))]
+    settings = ("steps=3", "units=8", "latent_dim=2", "batch_size=1259")
+    small = ["--epochs", 1, *(part for text in settings for part in ("--set", text))]
     assert run(capsys, "train", "draw_hard", *small, "--out", folder)[0] == 0
     status, text, _ = run(capsys, "evaluate", folder, "--num-samples", 4, "--num-images", 50, "--json")
     assert status == 0 and json.loads(text.splitlines()[-1])["figures"]["log_likelihood"]["mean"] < 0

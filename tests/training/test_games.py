@@ -30,7 +30,7 @@ PLAYERS = {"gan": "generator", "dcgan": "generator", "aae": "encoder", "aae_semi
 
 def play(recipe, out, *more, **options):
     """Trains the recipe small for an epoch; its figures must be finite, and in the report."""
-    overrides = [*SMALL[recipe], "batch_size=100", "jit_compile=false", *more]
+    overrides = [*SMALL[recipe], "batch_size=1259", "jit_compile=false", *more]
     result = train(recipe, out, overrides=overrides, **{"epochs": 1, "strategy": "none", "verbose": 0, **options})
     player = PLAYERS[recipe]
     for name in ("critic_loss", f"{player}_loss", "val_critic_loss", "jensen_shannon", f"gradient_norm_{player}"):

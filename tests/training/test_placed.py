@@ -111,7 +111,7 @@ def test_windows_are_drawn_where_they_are():
     assert (rows.max(), columns.max()) == (3, 3)
 
 
-SMALL = ["units=16", "sensor_units=8", "glimpses=3", "batch_size=300", "picture_every=1"]
+SMALL = ["units=16", "sensor_units=8", "glimpses=3", "batch_size=1259", "picture_every=1"]
 
 
 def test_a_run_from_training_to_its_figures(tmp_path, capsys):
@@ -153,6 +153,6 @@ def test_random_places_have_one_figure(tmp_path, capsys):
 
 
 def test_other_recipes_take_placed_images(tmp_path):
-    settings = ["hidden_units=8", "latent_dim=2", "batch_size=300", "levels=17"]
+    settings = ["hidden_units=8", "latent_dim=2", "batch_size=1259", "levels=17", "jit_compile=false"]
     result = train("vae", tmp_path / "run", data="translated:digits", epochs=1, overrides=settings, strategy="none", verbose=0)
     assert np.isfinite(result["metrics"]["val_bound"])

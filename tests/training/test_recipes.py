@@ -55,7 +55,8 @@ def test_probabilities_and_decays_are_below_one(recipe, key):
     for text in ("1", "1.5"):
         with pytest.raises(ValueError, match=f"--set {key}={text}: must be below 1, such as 0"):
             recipes.parse_overrides(recipe, [f"{key}={text}"])
-    assert recipes.parse_overrides(recipe, [f"{key}=0.99"]) == {key: 0.99}
+    for text in ("0.99",) if key == "drop_rate" else ("0", "0.99"):
+        assert recipes.parse_overrides(recipe, [f"{key}={text}"]) == {key: float(text)}
 
 
 def test_epochs_are_said_once():

@@ -9,7 +9,7 @@ import keras
 import pytest
 
 import training.run
-from tests.training.helpers import SMALL, Killed, assert_same_run, dies_at, options, rows, start
+from tests.training.helpers import USUAL, Killed, assert_same_run, dies_at, options, rows, start
 from training.folder import RunFolder
 from training.run import train
 
@@ -17,7 +17,7 @@ EPOCHS = 100
 
 
 def arguments(out, *more):
-    settings = [word for setting in SMALL for word in ("--set", setting)]
+    settings = [word for setting in USUAL for word in ("--set", setting)]
     return ["train", "vae", "--out", out, "--epochs", EPOCHS, "--seed", 5, *settings, *more]
 
 
@@ -34,8 +34,8 @@ def test_kill_at_random_moments(tmp_path):
     out, reference = tmp_path / "killed", tmp_path / "reference"
     uninterrupted = start(*arguments(reference))
     folder = RunFolder(out)
-    # The first time before there is any checkpoint, then by Ctrl-C, then twice by SIGKILL at random moments.
-    for number, kill in enumerate((signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGKILL)):
+    # The first time before there is any checkpoint, then by Ctrl-C, then by SIGKILL at a random moment.
+    for number, kill in enumerate((signal.SIGKILL, signal.SIGINT, signal.SIGKILL)):
         process = start(*arguments(out, "--resume"))
         if number == 0:
             wait_until(lambda: folder.is_run, process)

@@ -1,6 +1,5 @@
 """What a run's folder guards: its model, its figures and its data are of one run, and one process at a time writes it."""
 
-import functools
 import hashlib
 import json
 import shutil
@@ -11,14 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training import helpers
-from tests.training.helpers import ROOT, Killed, assert_same_run, dies_at, rows, weights
+from tests.training.helpers import ROOT, Killed, assert_same_run, dies_at, options, rows, weights
 from training.evaluate import evaluate
 from training.exporting import export_run
 from training.folder import RunFolder
 from training.run import train
-
-options = functools.partial(helpers.options, overrides=(*helpers.SMALL, "jit_compile=false"))  # XLA is most of a small run
 
 
 def test_other_data_are_refused(tmp_path):

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.training.helpers import ROOT, SMALL, assert_same_run, rows
+from tests.training.helpers import ROOT, USUAL, assert_same_run, rows
 from training import strategies
 
 PROGRAM = """
@@ -36,7 +36,7 @@ def test_auto_follows_the_environment(monkeypatch):
 
 def test_a_mirrored_run_is_resumed_exactly(tmp_path):
     # With a constant learning rate an epoch more is the same as an epoch more from the start.
-    settings = [*SMALL, "schedule=constant"]
+    settings = [*USUAL, "schedule=constant"]
     done = subprocess.run([sys.executable, "-c", PROGRAM, tmp_path, *settings], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     config = json.loads((tmp_path / "resumed" / "config.json").read_text())
@@ -51,7 +51,7 @@ def test_two_workers_write_one_run(tmp_path):
     hosts = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
     for one in sockets:
         one.close()
-    settings = [word for setting in SMALL for word in ("--set", setting)]
+    settings = [word for setting in USUAL for word in ("--set", setting)]
     command = [sys.executable, "-m", "training", "train", "vae", "--out", str(tmp_path / "run"), "--epochs", "1", *settings]
     workers = [
         subprocess.Popen(
