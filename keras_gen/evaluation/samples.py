@@ -206,12 +206,17 @@ def sharpness(images):
     if len(shape) != 4 or min(shape[1:3]) < 2:
         raise ValueError(f"images have shape {shape}; needed is (N, H, W, C), with at least 2 x 2 pixels to compare.")
     images = _flat(images, "images").reshape(shape)
-    right = images[:, :-1, 1:] - images[:, :-1, :-1]
-    below = images[:, 1:, :-1] - images[:, :-1, :-1]
-    per_image = np.hypot(right, below).mean(axis=(1, 2, 3))
+    chunks = (images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK))  # which stay in the cache
+    per_image = np.concatenate([_gradient_magnitude(chunk).mean(axis=(1, 2, 3)) for chunk in chunks])
     protocol = {"data_shape": list(shape[1:]), "gradient": "differences to the next pixel"}
     error = standard_error(per_image, ddof=0)
     return Score("sharpness", float(np.mean(per_image)), protocol, error)
+
+
+def _gradient_magnitude(images):
+    """Of each pixel that has a neighbour on the right and one below, `[N, H - 1, W - 1, C]`."""
+    here = images[:, :-1, :-1]
+    return np.sqrt((images[:, :-1, 1:] - here) ** 2 + (images[:, 1:, :-1] - here) ** 2)
 
 
 def _check_alike(**sets):

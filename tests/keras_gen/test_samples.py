@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from keras_gen import evaluation
+from keras_gen.evaluation.samples import _CHUNK
 
 
 class Pixels:
@@ -102,6 +103,10 @@ def test_sharpness_by_hand():
     assert evaluation.sharpness(image).value == pytest.approx(0.5)
     both = evaluation.sharpness(np.concatenate([image, np.full_like(image, 0.3)]))
     assert both.value == pytest.approx(0.25) and both.standard_error == pytest.approx(0.25 / math.sqrt(2))
+    many = images(2 * _CHUNK + 7)  # in three chunks
+    parts = [evaluation.sharpness(part) for part in (many[:1500], many[1500:])]
+    whole = np.average([part.value for part in parts], weights=[1500, len(many) - 1500])
+    assert evaluation.sharpness(many).value == pytest.approx(whole)
     edge = np.zeros((1, 4, 6, 3))
     edge[:, :, 3:] = 1.0  # 3 of the 3 x 5 pixels lie beside it
     soft = edge.copy()
