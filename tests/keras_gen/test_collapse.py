@@ -20,7 +20,7 @@ def weak_images(count=2000):
 def trained(objective, images):
     keras.utils.set_random_seed(1)
     model = kg.VAE((8, 8, 1), latent_dim=16, hidden_units=(16,), activation="tanh", seed=1)
-    model.compile(keras.optimizers.Adam(0.02), objective)
+    model.compile(keras.optimizers.Adam(0.02), objective, jit_compile=False)
     watch = PosteriorCollapse(images[:200])
     return model, model.fit(images, epochs=6, batch_size=50, verbose=0, callbacks=[watch]).history["collapsed_units"]
 

@@ -112,7 +112,7 @@ def test_windows_are_drawn_where_they_are():
     assert (rows.max(), columns.max()) == (3, 3)
 
 
-SMALL = ["units=16", "sensor_units=8", "glimpses=3", "batch_size=1259", "picture_every=1"]
+SMALL = ["units=16", "sensor_units=8", "glimpses=3", "batch_size=1259", "picture_every=1", "jit_compile=false"]
 
 
 def test_a_run_from_training_to_its_figures(tmp_path, capsys):
