@@ -46,10 +46,10 @@ def both(data):
     return data if len(data) > 1 else data[0]
 
 
-def compiled(factory, jit_compile=False, learning_rate=1e-3, run_eagerly=False):
+def compiled(factory, jit_compile=False, learning_rate=1e-3):
     keras.utils.set_random_seed(0)
     model = factory(seed=1)
-    model.compile(optimizer=keras.optimizers.Adam(learning_rate), jit_compile=jit_compile, run_eagerly=run_eagerly)
+    model.compile(optimizer=keras.optimizers.Adam(learning_rate), jit_compile=jit_compile)
     return model
 
 
@@ -72,14 +72,10 @@ def test_every_public_model_is_in_the_registry():
 # Those of `ONE_OF_EACH` first: `trained` has the same place among them as among all, by which pytest knows it again.
 @pytest.fixture(scope="module", params=[*ONE_OF_EACH, *sorted(MODELS.keys() - {*ONE_OF_EACH})])
 def trained(request):
-    """A model, its data, and the history of its training: once for all that is asked of it, since tracing is what costs.
-
-    Those that differ from one of each kind in shape or likelihood alone are trained step by step in Python.
-    """
-    traced = request.param in ONE_OF_EACH
-    model = compiled(MODELS[request.param], learning_rate=1e-2, run_eagerly=not traced)
+    """A model, its data, and the history of its training: once for all that is asked of it, since tracing is what costs."""
+    model = compiled(MODELS[request.param], learning_rate=1e-2)
     data, validation = data_for(model), both(data_for(model, seed=1))
-    history = model.fit(*data, batch_size=16, epochs=20 if traced else 4, validation_data=validation, verbose=0).history
+    history = model.fit(*data, batch_size=16, epochs=20, validation_data=validation, verbose=0).history
     return model, data, history
 
 
@@ -101,9 +97,7 @@ def test_saved_and_loaded_it_trains_on_as_if_nothing_had_happened(trained, tmp_p
         for one, other in zip(ours.variables, theirs.variables, strict=True):
             np.testing.assert_array_equal(one.numpy(), other.numpy())
     for each in (model, loaded):
-        each.run_eagerly = True
-        each.forget_programs()
-        each.fit(*data, batch_size=16, verbose=0, shuffle=False)
+        each.fit(*data, batch_size=16, epochs=2, verbose=0, shuffle=False)
     for ours, theirs in zip(model.weights, loaded.weights, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
 
@@ -126,21 +120,20 @@ def test_train_step_compiles_whole_with_xla_and_gives_the_same_losses(trained, r
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_keeps_likelihoods_in_float32(one_of_each, policy):
-    loss_scaled = policy == "mixed_float16"
     keras.config.set_dtype_policy(policy)
     try:
-        model = compiled(one_of_each, learning_rate=1e-2, run_eagerly=not loss_scaled)
+        model = compiled(one_of_each)
     finally:
         keras.config.set_dtype_policy("float32")
     data = data_for(model)
     if has_likelihood(model):
         assert model.trace(data[0], 2).log_weight.dtype == tf.float32
     # float16 starts with a loss scale that overflows, and skips the steps in which it does.
-    history = model.fit(*data, batch_size=16, epochs=15 if loss_scaled else 4, verbose=0).history
+    history = model.fit(*data, batch_size=16, epochs=15, verbose=0).history
     assert np.all(np.isfinite(history["loss"]))
     assert plays_game(model) or history["loss"][-1] < history["loss"][0]
     for optimizer, _ in model.players():
-        assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer) == loss_scaled
+        assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
     if draws_images(model):
         drawn = generated(model, np.array([[1, 2]], np.int32))
         assert all(value.dtype == np.float32 for value in drawn.values())

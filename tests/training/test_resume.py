@@ -34,8 +34,8 @@ def test_kill_at_random_moments(tmp_path):
     out, reference = tmp_path / "killed", tmp_path / "reference"
     uninterrupted = start(*arguments(reference))
     folder = RunFolder(out)
-    # The first time before there is any checkpoint, then by Ctrl-C, then by SIGKILL at a random moment.
-    for number, kill in enumerate((signal.SIGKILL, signal.SIGINT, signal.SIGKILL)):
+    # The first time before there is any checkpoint, then by Ctrl-C, then twice by SIGKILL at random moments.
+    for number, kill in enumerate((signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGKILL)):
         process = start(*arguments(out, "--resume"))
         if number == 0:
             wait_until(lambda: folder.is_run, process)
