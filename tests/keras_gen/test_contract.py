@@ -53,6 +53,23 @@ def compiled(factory, jit_compile=False, learning_rate=1e-3):
     return model
 
 
+class States(keras.callbacks.Callback):
+    """Keeps what a model's variables were as each of the first six epochs began, or gives them to another model."""
+
+    def __init__(self, of=None):
+        super().__init__()
+        self.values, self.given = [], of.values if of else []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        optimizers = (optimizer for optimizer, _ in self.model.players())
+        state = [*self.model.variables, *(variable for optimizer in optimizers for variable in optimizer.variables)]
+        if self.given:
+            for variable, value in zip(state, self.given[epoch], strict=True):
+                variable.assign(value)
+        elif epoch < 6:
+            self.values.append([variable.numpy() for variable in state])
+
+
 def essentials(config):
     """A config without what Keras records of how a layer was built, which an unbuilt twin lacks."""
     if isinstance(config, dict):
@@ -72,15 +89,17 @@ def test_every_public_model_is_in_the_registry():
 # Those of `ONE_OF_EACH` first: `trained` has the same place among them as among all, by which pytest knows it again.
 @pytest.fixture(scope="module", params=[*ONE_OF_EACH, *sorted(MODELS.keys() - {*ONE_OF_EACH})])
 def trained(request):
-    """A model, its data, and the history of its training: once for all that is asked of it, since tracing is what costs."""
+    """A model, its data, the history of its training, and its state as each of the first epochs began: once for all that is
+    asked of it, since tracing is what costs."""
     model = compiled(MODELS[request.param], learning_rate=1e-2)
     data, validation = data_for(model), both(data_for(model, seed=1))
-    history = model.fit(*data, batch_size=16, epochs=20, validation_data=validation, verbose=0).history
-    return model, data, history
+    states = States()
+    history = model.fit(*data, batch_size=16, epochs=20, validation_data=validation, callbacks=[states], verbose=0).history
+    return model, data, history, states
 
 
 def test_fit_reports_finite_figures_and_lowers_the_loss(trained):
-    model, _, history = trained
+    model, _, history, _ = trained
     for name in ("loss", *model.figure_names()):
         assert np.all(np.isfinite(history[name])) and np.all(np.isfinite(history[f"val_{name}"]))
     if not plays_game(model):  # a game's losses fall towards nothing
@@ -88,7 +107,7 @@ def test_fit_reports_finite_figures_and_lowers_the_loss(trained):
 
 
 def test_saved_and_loaded_it_trains_on_as_if_nothing_had_happened(trained, tmp_path):
-    model, data, _ = trained
+    model, data, *_ = trained
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert essentials(loaded.get_config()) == essentials(model.get_config())
@@ -111,11 +130,14 @@ def test_config_round_trip(factory):
 
 @pytest.mark.parametrize("trained", ONE_OF_EACH, indirect=True)
 def test_train_step_compiles_whole_with_xla_and_gives_the_same_losses(trained, request):
-    plain, data, history = trained
+    plain, data, history, states = trained
     xla = compiled(MODELS[request.node.callspec.params["trained"]], jit_compile=True, learning_rate=1e-2)
     assert xla.jit_compile and not plain.jit_compile
-    losses = xla.fit(*data, batch_size=16, epochs=6, verbose=0).history["loss"]
-    np.testing.assert_allclose(losses, history["loss"][:6], rtol=1e-4)
+    losses = xla.fit(*data, batch_size=16, epochs=6, callbacks=[States(of=states)], verbose=0).history["loss"]
+    errors = np.abs(np.divide(losses, history["loss"][:6]) - 1)
+    # Each epoch from the same state: where the two round differently, a discrete draw may fall to the other side and part them
+    # for good. That is rare; in more than one epoch it is not chance.
+    assert np.sort(errors)[-2] < 1e-4, errors
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
