@@ -133,6 +133,19 @@ def test_native_noise_is_the_same_with_and_without_xla():
     np.testing.assert_allclose(plain[1], compiled[1], atol=1e-5)
 
 
+@pytest.mark.parametrize("words", [1, 5, 2 * noise._FEW_BLOCKS - 1, 2 * noise._FEW_BLOCKS, 2 * noise._FEW_BLOCKS + 1])
+def test_native_words_are_those_of_the_blocks_however_many(words):
+    def draw(seed):
+        return noise.BatchNoise(seed, (1,)).uniform((words,))
+
+    key = [int(word) & 0xFFFFFFFF for word in noise.fold_in([1, 2], 0).numpy()]
+    blocks = [threefry_in_python(key, (index, 0)) for index in range((words + 1) // 2)]
+    expected = [*(first for first, _ in blocks), *(second for _, second in blocks)][:words]
+    for way in (draw, tf.function(draw)):
+        drawn = way(tf.constant([1, 2])).numpy()[0]
+        np.testing.assert_array_equal(drawn, [np.float32(((word >> 8) + 0.5) * 2.0**-24) for word in expected])
+
+
 def test_native_noise_takes_its_batch_shape_and_new_streams():
     source = noise.BatchNoise([1, 2], (3, 5))
     first, second = source.uniform((2, 4)), source.uniform((2, 4))
