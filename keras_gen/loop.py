@@ -7,6 +7,7 @@ once a group. The steps are the same, in the same order, with the same noise.
 
 import contextlib
 import math
+import warnings
 
 import keras
 import tensorflow as tf
@@ -16,10 +17,21 @@ from tensorflow.python.eager import context
 from keras_gen import feed
 from keras_gen.arguments import checked_data, is_array, triple
 
-#: Keras's own callbacks with batch-level hooks that read no more than how far the epoch has come.
-_CONTENT_WITH_GROUPS = (keras.callbacks.History, keras.callbacks.ProgbarLogger)
+#: Keras's own callbacks whose batch-level hooks read no more than how far the epoch has come, or serve settings that
+#: `_needs_each_step` looks at. A group ends by itself at the step that TerminateOnNaN waits for.
+_CONTENT_WITH_GROUPS = (
+    keras.callbacks.History,
+    keras.callbacks.ProgbarLogger,
+    keras.callbacks.TerminateOnNaN,
+    keras.callbacks.ModelCheckpoint,
+    keras.callbacks.BackupAndRestore,
+    keras.callbacks.TensorBoard,
+)
 _STEP_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
 _TEST_HOOKS = ("on_test_batch_begin", "on_test_batch_end")
+
+
+_NO_PROGRESS = {"train": None, "test": None}
 
 
 class DeviceLoop:
@@ -76,6 +88,12 @@ class DeviceLoop:
 
         # Keras takes as many steps a call for the validation as for the training.
         limit = self._steps_a_call(callbacks, _STEP_HOOKS if validation is None else _STEP_HOOKS + _TEST_HOOKS)
+        if self.distribute_strategy.num_replicas_in_sync > 1 and self._jit_setting is not False and verbose != 0:
+            warnings.warn(
+                f"under a {type(self.distribute_strategy).__name__} each step is a call of its own, as in Keras: many steps run in "
+                "one program on one replica alone.",
+                stacklevel=2,
+            )
         heeds_nan = any(isinstance(each, keras.callbacks.TerminateOnNaN) for each in keras.tree.flatten(callbacks or []))
         train = test = None
         if not kwargs.get("class_weight"):
@@ -90,6 +108,8 @@ class DeviceLoop:
             prepared = self._prepared(validation, size, kwargs.get("validation_steps"), limit if train else 1)
             if prepared:
                 kwargs["validation_data"], kwargs["validation_steps"], test = prepared
+            # Keras counts its steps by those of the training: one that is fed by single batches must know where to end.
+            test = test or feed.Feed(None, kwargs.get("validation_steps"), 0)
         if train:
             callbacks = _ExactSteps(self, callbacks, verbose, epochs=epochs, steps=train.steps)
         if isinstance(x, tf.data.Dataset):
@@ -112,14 +132,34 @@ class DeviceLoop:
             y = sample_weight = batch_size = None
         if test:
             kwargs["callbacks"] = _ExactSteps(self, kwargs.get("callbacks"), verbose, epochs=1, steps=steps, history=False)
-        with self._in_groups(limit, None, test):
+        with self._in_groups(limit, None, test or feed.Feed(None, steps, 0)):
             return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, **kwargs)
 
+    def predict(self, *args, **kwargs):
+        """As `keras.Model.predict`; from a callback, too."""
+        with self._in_force():
+            return super().predict(*args, **kwargs)
+
+    def predict_on_batch(self, x):
+        """As `keras.Model.predict_on_batch`; from a callback, too."""
+        with self._in_force():
+            return super().predict_on_batch(x)
+
+    def train_on_batch(self, *args, **kwargs):
+        """As `keras.Model.train_on_batch`; from a callback, too."""
+        with self._in_force():
+            return super().train_on_batch(*args, **kwargs)
+
+    def test_on_batch(self, *args, **kwargs):
+        """As `keras.Model.test_on_batch`; from a callback, too."""
+        with self._in_force():
+            return super().test_on_batch(*args, **kwargs)
+
     def make_train_function(self, force=False):
-        self.train_function = self._function("train")
+        self.train_function = self._function("train", force)
 
     def make_test_function(self, force=False):
-        self.test_function = self._function("test")
+        self.test_function = self._function("test", force)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Does nothing: models are built by their constructors."""
@@ -129,12 +169,12 @@ class DeviceLoop:
     def _steps_a_call(self, callbacks, hooks):
         """The most steps that a call may take: one where each must be seen."""
         if not self.loops_on_device:
-            return self.steps_per_execution
+            return self._steps_setting
         if isinstance(callbacks, keras.callbacks.CallbackList):
             return 1
         if any(_needs_each_step(callback, hooks) for callback in keras.tree.flatten(callbacks or [])):
             return 1
-        return feed.GROUP_STEPS if self.steps_per_execution == 1 else self.steps_per_execution
+        return feed.GROUP_STEPS if self._steps_setting == 1 else self._steps_setting
 
     def _prepared(self, data, batch_size, steps, limit, order=None):
         """What Keras is given for `data`, a triple (x, y, sample_weight): (dataset, steps, feed of groups or None).
@@ -143,7 +183,9 @@ class DeviceLoop:
         of data that Keras is to feed by itself.
         """
         x, alone = data[0], self.distribute_strategy.num_replicas_in_sync == 1
+        most = keras.config.max_steps_per_epoch()
         if isinstance(x, tf.data.Dataset):
+            steps = min(steps or most, most) if most else steps
             made = feed.from_dataset(x, steps, limit) if alone and limit > 1 else None
             return (made.dataset, made.steps, made) if made else (feed.without_autotuning(x), steps, None)
         if not is_array(x):
@@ -151,19 +193,26 @@ class DeviceLoop:
         if data[2] is None:
             arrays = x if data[1] is None else data[:2]
         else:
-            arrays = (x, tf.zeros(len(x)) if data[1] is None else data[1], data[2])
+            # -1 stands for an image without a label.
+            arrays = (x, tf.fill([len(x)], -1) if data[1] is None else data[1], data[2])
         made = feed.from_arrays(arrays, int(batch_size or 32), order, limit if alone else 1)
-        made = made._replace(steps=steps or made.steps)
+        steps = steps or made.steps
+        made = made._replace(steps=min(steps, most) if most else steps)
         return (made.dataset, made.steps, made) if alone else (feed.one_by_one(made), made.steps, None)
 
     @contextlib.contextmanager
     def _in_groups(self, limit, train, test, heeds_nan=False):
         """While Keras's `fit` or `evaluate` runs: its iterators give groups, of which a call takes `limit` steps."""
+        sizes = [each.group_steps for each in (train, test) if each and each.group_steps]
+        progress = {"train": train and _Progress(train, heeds_nan), "test": test and _Progress(test)}
+        with self._in_force(progress, min(limit, sizes[0]) if sizes else self._steps_setting):
+            yield
+
+    @contextlib.contextmanager
+    def _in_force(self, progress=_NO_PROGRESS, steps_per_execution=None):
+        """While it lasts, Keras's methods run so; without arguments as if no `fit` were under way, for what callbacks call."""
         before = self._loop.progress, self.steps_per_execution, self.train_function, self.test_function
-        self._loop.progress = {"train": train and _Progress(train, heeds_nan), "test": test and _Progress(test)}
-        sizes = [each.group_steps for each in (train, test) if each]
-        if sizes:
-            self.steps_per_execution = min(limit, sizes[0])
+        self._loop.progress, self.steps_per_execution = progress, steps_per_execution or self._steps_setting
         try:
             yield
         finally:
@@ -171,13 +220,15 @@ class DeviceLoop:
 
     # The functions that Keras calls.
 
-    def _function(self, kind):
+    def _function(self, kind, anew=False):
+        if anew:
+            self._loop.programs = {key: program for key, program in self._loop.programs.items() if key[0] != kind}
         progress = self._loop.progress[kind]
         steps = self.steps_per_execution
 
         def one_by_one(iterator):
             logs = None
-            for _ in range(steps):
+            for _ in range(progress.wanted(steps) if progress else steps):
                 try:
                     data = next(iterator)
                 except StopIteration:
@@ -185,6 +236,8 @@ class DeviceLoop:
                         raise
                     break
                 logs = self._run(kind, "step", keras.tree.map_structure(_without_optional, data))
+                if progress:
+                    progress.taken += 1
             return logs
 
         def in_groups(iterator):
@@ -209,7 +262,7 @@ class DeviceLoop:
                     break
             return logs
 
-        return one_by_one if progress is None else in_groups
+        return in_groups if progress and progress.in_groups else one_by_one
 
     def _run(self, kind, form, *arguments):
         with _no_memory_optimizer():
@@ -231,20 +284,31 @@ class DeviceLoop:
             def many_steps(group, first, stop, heeds_nan):
                 """Takes the steps from `first` to `stop`, or to the first after which the loss is no number."""
 
-                def body(index, good):
-                    logs = step(keras.tree.map_structure(lambda tensor: tensor[index], group))
-                    return index + 1, tf.math.is_finite(logs["loss"]) if "loss" in logs else good
+                def batch(index):
+                    return keras.tree.map_structure(lambda tensor: tensor[index], group)
 
-                def goes_on(index, good):
+                # What our own steps return is what the metrics hold at the end. What another returns must be carried along,
+                # and the loop must know its structure before: traced ahead, as a function that the loop calls.
+                carried = None if _is_ours(step) else tf.function(step, autograph=False).get_concrete_function(batch(first))
+
+                def body(index, good, logs):
+                    last = carried(batch(index)) if carried else step(batch(index))
+                    good = tf.math.is_finite(last["loss"]) if "loss" in last else good
+                    return index + 1, good, last if carried else logs
+
+                def goes_on(index, good, _):
                     return (index < stop) & (good | ~heeds_nan)
 
-                index, _ = tf.while_loop(goes_on, body, [first, tf.constant(True)], parallel_iterations=1)
-                return self.get_metrics_result(), index
+                shapes = carried.structured_outputs if carried else {}
+                logs = {name: tf.zeros(each.shape, each.dtype) for name, each in shapes.items()}
+                index, _, logs = tf.while_loop(goes_on, body, [first, tf.constant(True), logs], parallel_iterations=1)
+                return logs if carried else self.get_metrics_result(), index
 
             program = one_step if form == "step" else many_steps
             if not self.run_eagerly:
                 # A group's odd batch runs once an epoch: plain TensorFlow spares it a compilation.
-                jit = self.jit_compile and (form == "group" or not self._loop.progress[kind])
+                progress = self._loop.progress[kind]
+                jit = self.jit_compile and (form == "group" or not (progress and progress.in_groups))
                 program = tf.function(program, autograph=False, reduce_retracing=form == "step", jit_compile=jit or None)
             programs[kind, form] = program
         return programs[kind, form]
@@ -273,18 +337,19 @@ class _LoopState:
 
     Attributes:
         programs: (kind, form) to compiled program.
-        progress: "train" and "test" to the `_Progress` of the `fit` or `evaluate` under way; None where steps are single.
+        progress: "train" and "test" to the `_Progress` of the `fit` or `evaluate` under way, or None.
     """
 
     def __init__(self):
         self.programs = {}
-        self.progress = {"train": None, "test": None}
+        self.progress = _NO_PROGRESS
 
 
 class _Progress:
-    """Where a run of groups stands within its epoch, and what is left of the last group.
+    """Where a run stands within its epoch, and what is left of the last group.
 
     Attributes:
+        in_groups: whether it is fed by groups; else by single batches, and all that is told is how many an epoch has.
         taken: steps taken in this epoch.
         heeds_nan: whether no step may follow one after which the loss is no finite number.
     """
@@ -292,6 +357,7 @@ class _Progress:
     def __init__(self, feed_, heeds_nan=False):
         self._epoch_steps = feed_.steps
         self._group_steps = feed_.group_steps
+        self.in_groups = bool(feed_.group_steps)
         self._iterator = self._left = None
         self._batch = 0  # images of a full batch, as far as seen
         self.taken = 0
@@ -352,14 +418,15 @@ class _ExactSteps(keras.callbacks.CallbackList):
 
 
 def _needs_each_step(callback, hooks):
-    if isinstance(callback, _CONTENT_WITH_GROUPS) or type(callback) is keras.callbacks.TerminateOnNaN:
-        return False  # a group ends by itself at the step that TerminateOnNaN waits for
-    if isinstance(callback, keras.callbacks.ModelCheckpoint | keras.callbacks.BackupAndRestore):
-        return callback.save_freq != "epoch"
-    if isinstance(callback, keras.callbacks.TensorBoard):
-        return callback.update_freq != "epoch" or callback._should_trace or callback.write_steps_per_second
-    base = keras.callbacks.Callback
-    return any(getattr(getattr(callback, hook), "__func__", None) is not getattr(base, hook) for hook in hooks)
+    saves = isinstance(callback, keras.callbacks.ModelCheckpoint | keras.callbacks.BackupAndRestore)
+    if saves and callback.save_freq != "epoch":
+        return True
+    logs = isinstance(callback, keras.callbacks.TensorBoard)
+    if logs and (callback.update_freq != "epoch" or callback._should_trace or callback.write_steps_per_second):
+        return True
+    # Against Keras's own class, not the base alone: a user's subclass of it may have hooks of its own.
+    known = next((kind for kind in _CONTENT_WITH_GROUPS if isinstance(callback, kind)), keras.callbacks.Callback)
+    return any(getattr(getattr(callback, hook), "__func__", None) is not getattr(known, hook) for hook in hooks)
 
 
 def _padded(group, steps):
@@ -370,6 +437,11 @@ def _padded(group, steps):
         return tensor if missing <= 0 else tf.pad(tensor, [(0, missing)] + [(0, 0)] * (len(tensor.shape) - 1))
 
     return keras.tree.map_structure(pad, group)
+
+
+def _is_ours(step):
+    """Whether a step function is one of this package, which returns what its metrics hold; a user's may return other things."""
+    return getattr(step, "__module__", "").startswith(f"{__package__}.")
 
 
 def _without_optional(value):

@@ -277,15 +277,12 @@ def test_lambda_callbacks_see_each_step():
     assert seen == list(range(STEPS))
 
 
-class SeenByProgress(keras.callbacks.ProgbarLogger):
-    """Keras's progress bar, which is content with groups: the numbers it was told."""
-
-    def __init__(self):
-        super().__init__()
-        self.told = []
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.told.append(batch)
+@pytest.fixture
+def told(monkeypatch):
+    """The steps that Keras's progress bar, which is content with groups, is told of."""
+    steps, bar = [], keras.callbacks.ProgbarLogger
+    monkeypatch.setattr(bar, "on_train_batch_end", lambda self, batch, logs=None: steps.append(batch))
+    return steps
 
 
 def test_a_callback_sees_each_batch_of_the_validation():
@@ -303,13 +300,12 @@ def test_a_callback_sees_each_batch_of_the_validation():
         assert_same(history, history_of(epochs=1, validation_data=data))
 
 
-def test_the_progress_bar_ends_at_the_number_of_steps(monkeypatch):
+def test_the_progress_bar_ends_at_the_number_of_steps(monkeypatch, told):
     monkeypatch.setattr(feed, "GROUP_STEPS", 4)
-    progress = SeenByProgress()
     made = model()
-    fit(made, callbacks=[progress], epochs=2, verbose=0)
+    fit(made, callbacks=[keras.callbacks.ProgbarLogger()], epochs=2, verbose=0)
     # 10 full batches in groups of 4, 4 and 2, and the short one.
-    assert progress.told[-1] == STEPS - 1 and len(progress.told) == 2 * 3
+    assert told[-1] == STEPS - 1 and len(told) == 2 * 3
     assert made.history.params["steps"] == STEPS
 
 
@@ -475,11 +471,12 @@ def test_a_dataset_larger_than_a_group_is_streamed():
     assert len(produced) < 100  # groups under way, not the whole
 
 
-def test_the_loop_can_be_bounded_and_turned_off():
+def test_the_loop_can_be_bounded_and_turned_off(told):
     one_by_one = {"jit_compile": False}, {"run_eagerly": True}
     for arguments, steps in (({}, 10), ({"steps_per_execution": 3}, 3), *((each, 1) for each in one_by_one)):
-        progress, made = SeenByProgress(), new_model()
+        told.clear()
+        made = new_model()
         made.compile(**arguments)
-        history = fit(made, epochs=1, callbacks=[progress])
-        assert progress.told[0] == steps - 1 and progress.told[-1] == STEPS - 1
+        history = fit(made, epochs=1, callbacks=[keras.callbacks.ProgbarLogger()])
+        assert told[0] == steps - 1 and told[-1] == STEPS - 1
         assert np.isfinite(history["loss"][0])

@@ -1,0 +1,244 @@
+"""`fit` with groups of steps does what Keras's own `fit` does, whatever else a user does with the model meanwhile."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_gen as kg
+from keras_gen import feed
+from keras_gen.model import batch_mean
+
+IMAGES = (np.random.default_rng(0).random((215, 6, 6, 1)) < 0.3).astype(np.float32)
+STEPS = 11  # of 20 images, the last of 15
+
+
+class Stock(kg.VAE):
+    """The model in Keras's own `fit`."""
+
+    fit = keras.Model.fit
+    evaluate = keras.Model.evaluate
+    make_train_function = keras.Model.make_train_function
+    make_test_function = keras.Model.make_test_function
+
+
+def compiled(kind=kg.VAE, **kwargs):
+    keras.utils.set_random_seed(0)
+    made = kind((6, 6, 1), seed=0, latent_dim=2, hidden_units=(), binarization="none")
+    made.compile(optimizer=keras.optimizers.Adam(3e-3), **kwargs)
+    return made
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """A model whose compiled programs tests share: what it has learned before is of no account to them."""
+    return compiled()
+
+
+def fit(made, x=IMAGES, **kwargs):
+    size = None if isinstance(x, tf.data.Dataset) else 20
+    return made.fit(x, **{"batch_size": size, "epochs": 2, "verbose": 0, "shuffle": False, **kwargs}).history
+
+
+def batches(images=IMAGES, size=20):
+    return tf.data.Dataset.from_tensor_slices(images).batch(size)
+
+
+class Calls(keras.callbacks.Callback):
+    """Calls a function at the end of each epoch."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.function()
+
+
+LABELS = np.zeros(len(IMAGES), np.int32)
+WEIGHTS = np.random.default_rng(1).random(len(IMAGES)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"validation_data": IMAGES[:50]},
+        # With labels, which the model does not use: Keras drops weights that have none beside them.
+        {"y": LABELS, "sample_weight": WEIGHTS, "validation_data": (IMAGES[:50], LABELS[:50], WEIGHTS[:50])},
+        {"x": batches().repeat(), "steps_per_epoch": 7, "validation_data": batches(size=10), "validation_steps": 3},
+    ],
+    ids=("images", "weights", "datasets"),
+)
+def test_the_history_is_that_of_keras_fit_itself(arguments):
+    stock, ours = (fit(compiled(kind, jit_compile=jit), **arguments) for kind, jit in ((Stock, False), (kg.VAE, "auto")))
+    assert stock.keys() == ours.keys()
+    for name in stock:
+        np.testing.assert_allclose(ours[name], stock[name], rtol=1e-5, err_msg=name)
+
+
+class _Sequence(keras.utils.PyDataset):
+    def __len__(self):
+        return 22
+
+    def __getitem__(self, index):
+        return (IMAGES[10 * index : 10 * index + 10],)
+
+
+def _forever():
+    while True:
+        yield (IMAGES[:10],)
+
+
+STREAMS = {
+    "of a length that the steps do not divide": lambda: batches(size=10),
+    "of unknown length": lambda: batches(size=10).filter(lambda batch: True),
+    "a sequence": _Sequence,
+    "a generator": _forever,
+}
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+@pytest.mark.parametrize("name", sorted(STREAMS))
+def test_a_validation_that_is_not_grouped_takes_its_own_number_of_steps(shared, name):
+    fit(shared, epochs=1, validation_data=STREAMS[name](), validation_steps=3)
+    assert float(shared._loss_tracker.count) == 30  # images
+
+
+def test_an_evaluation_of_several_steps_a_call_ends_where_it_should():
+    made = compiled(steps_per_execution=2, jit_compile=False)
+    made.evaluate(_forever(), steps=3, verbose=0)
+    assert float(made._loss_tracker.count) == 30
+
+
+class Encoded(kg.VAE):
+    """A model that maps images to something, so that `predict` has something to do."""
+
+    def call(self, x):
+        return tf.reduce_sum(x, axis=(1, 2, 3))
+
+
+def test_all_that_a_callback_may_call_is_as_outside_of_fit():
+    made = compiled(Encoded)
+    expected = made.predict(IMAGES, batch_size=20, verbose=0)
+    assert expected.shape == (215,)
+    seen = []
+
+    def call():
+        before = int(made.steps_taken)
+        seen.append(
+            {
+                "predict": made.predict(IMAGES, batch_size=20, verbose=0).shape,
+                "predict_on_batch": made.predict_on_batch(IMAGES[:7]).shape,
+                "test_on_batch": np.isfinite(made.test_on_batch(IMAGES[:20], return_dict=True)["loss"]),
+                "train_on_batch": np.isfinite(made.train_on_batch(IMAGES[:20], return_dict=True)["loss"]),
+                "steps": int(made.steps_taken) - before,
+                "evaluate": made.evaluate(batches(size=10), steps=3, verbose=0, return_dict=True).keys(),
+                "images": float(made._loss_tracker.count),
+            }
+        )
+
+    start = int(made.steps_taken)
+    fit(made, IMAGES[:200], validation_data=IMAGES[:40], callbacks=[Calls(call)])
+    assert len(seen) == 2
+    for each in seen:
+        assert each == {
+            "predict": (215,),
+            "predict_on_batch": (7,),
+            "test_on_batch": True,
+            "train_on_batch": True,
+            "steps": 1,
+            "evaluate": seen[0]["evaluate"],
+            "images": 30.0,
+        }
+    assert int(made.steps_taken) - start == 2 * (10 + 1)
+    np.testing.assert_array_equal(made.predict(IMAGES, batch_size=20, verbose=0), expected)
+
+
+class Telling(kg.VAE):
+    """A user's step that returns more than the metrics, or less."""
+
+    def train_step(self, data):
+        logs = super().train_step(data)
+        return {**logs, "images": tf.cast(tf.shape(data)[0], tf.float32), "steps": tf.cast(self.steps_taken, tf.float32)}
+
+    def test_step(self, data):
+        return {"loss": tf.reduce_sum(data)}
+
+
+@pytest.mark.parametrize("images", [IMAGES[:200], IMAGES], ids=("full batches", "short last batch"))
+def test_what_a_users_step_returns_is_in_the_history(images):
+    loop, plain = (
+        fit(compiled(Telling, jit_compile=jit), images, validation_data=IMAGES[:40]) for jit in ("auto", False)
+    )
+    steps = -(-len(images) // 20)
+    assert loop["images"] == plain["images"] == 2 * [len(images) - 20.0 * (steps - 1)]
+    assert loop["steps"] == plain["steps"] == [steps, 2 * steps]
+    np.testing.assert_allclose(loop["val_loss"], 2 * [IMAGES[20:40].sum()])
+    assert plain["val_loss"] == loop["val_loss"]
+
+
+BASES = {
+    keras.callbacks.ModelCheckpoint: lambda folder: {"filepath": str(folder / "model.keras")},
+    keras.callbacks.BackupAndRestore: lambda folder: {"backup_dir": str(folder)},
+    keras.callbacks.TensorBoard: lambda folder: {"log_dir": str(folder)},
+    keras.callbacks.TerminateOnNaN: lambda folder: {},
+    keras.callbacks.History: lambda folder: {},
+}
+
+
+@pytest.mark.parametrize("base", BASES, ids=lambda base: base.__name__)
+def test_a_users_subclass_of_a_callback_of_keras_sees_each_step(shared, base, tmp_path):
+    class Own(base):
+        batches = ()
+
+        def on_train_batch_end(self, batch, logs=None):
+            super().on_train_batch_end(batch, logs)
+            self.batches = (*self.batches, batch)
+
+    own = Own(**BASES[base](tmp_path))
+    fit(shared, epochs=1, callbacks=[own])
+    assert own.batches == tuple(range(STEPS))
+
+
+def test_weights_alone_make_no_labels():
+    class Labels(kg.VAE):
+        def train_step(self, data):
+            return {"loss": tf.reduce_mean(tf.cast(data[1], tf.float32))}
+
+    made = compiled(Labels, jit_compile=False)
+    assert fit(made, IMAGES[:40], sample_weight=WEIGHTS[:40], epochs=1)["loss"] == [-1.0]  # an image without, of all models
+
+
+@pytest.mark.filterwarnings("ignore:Limiting steps_per_epoch", "ignore:Your input ran out of data")
+@pytest.mark.parametrize("data", [IMAGES, batches()], ids=("array", "dataset"))
+def test_a_limit_of_keras_on_the_steps_of_an_epoch_is_kept(shared, data):
+    start = int(shared.steps_taken)
+    keras.config.set_max_steps_per_epoch(2)
+    try:
+        fit(shared, data)
+    finally:
+        keras.config.set_max_steps_per_epoch(None)
+    assert int(shared.steps_taken) - start == 4
+
+
+def test_make_train_function_makes_another_when_forced(shared):
+    fit(shared, epochs=1)
+    before = dict(shared._loop.programs)
+    shared.make_train_function()
+    assert shared._loop.programs == before
+    shared.make_train_function(force=True)
+    assert not any(kind == "train" for kind, _ in shared._loop.programs)
+
+
+def test_tf_datas_autotuner_is_off_whatever_is_fed():
+    """Joining its thread makes `fit` seem to hang for seconds at its end."""
+    for made in (feed.from_arrays(IMAGES, 20), feed.from_dataset(batches()), feed.from_arrays(IMAGES, 20, limit=1)):
+        assert made.dataset.options().autotune.enabled is False
+    assert feed.one_by_one(feed.from_arrays(IMAGES, 20, limit=1)).options().autotune.enabled is False
+
+
+def test_no_rows_have_the_mean_0():
+    """A replica may be given none of a short batch: NaN there would be NaN for all of them."""
+    mean = tf.function(batch_mean, input_signature=[tf.TensorSpec([None]), tf.TensorSpec([None])])
+    assert float(mean(tf.zeros([0]), tf.zeros([0]))) == 0.0
+    assert float(mean(tf.constant([1.0, 2.0]), tf.constant([1.0, 3.0]))) == 3.5
