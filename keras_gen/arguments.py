@@ -143,6 +143,11 @@ def _checked_dataset(model, dataset, steps, source, steps_name):
     images = spec[0] if isinstance(spec, tuple) and spec else spec
     if isinstance(images, tf.TypeSpec) and hasattr(images, "shape"):  # other structures show in the first batch
         model.check_shape(images.shape, images.dtype, f"batches of {source}")
+    if model.jit_compile and any(getattr(part, "dtype", None) == tf.string for part in tf.nest.flatten(spec)):
+        raise ValueError(
+            f"batches of {source} hold strings, which XLA does not know: leave them out by map, say dataset.map(lambda images, "
+            "names: images), or compile(jit_compile=False)."
+        )
     cardinality = int(dataset.cardinality())
     length = {tf.data.INFINITE_CARDINALITY: None, tf.data.UNKNOWN_CARDINALITY: 1}.get(cardinality, cardinality)
     _check_length(length, steps, source, steps_name)

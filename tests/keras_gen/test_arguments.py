@@ -172,3 +172,12 @@ def test_batches_of_one_image_are_counted_as_they_are_met():
             fit(count, **arguments)
     fit(9, steps_per_epoch=1, epochs=2)
     fit(9, validation_split=0.5)
+
+
+def test_strings_beside_the_images_are_refused_under_xla_and_taken_without():
+    named = batches(IMAGES, np.array(["a"] * 24))
+    model = new_vae(compiled=False)
+    model.compile(jit_compile=True)
+    with pytest.raises(ValueError, match="x hold strings, which XLA does not know: leave them out by map"):
+        model.fit(named, verbose=0)
+    assert np.isfinite(new_vae().fit(named, verbose=0).history["loss"][0])

@@ -226,8 +226,9 @@ def test_generators_and_sequences():
     assert_same(*histories)
 
 
-def test_mixed_precision():
-    keras.config.set_dtype_policy("mixed_bfloat16")
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision(policy):
+    keras.config.set_dtype_policy(policy)
     try:
         loop, plain = history_of(), history_of(jit_compile=False)
     finally:
@@ -411,10 +412,12 @@ def test_evaluating_other_data_from_a_callback_disturbs_nothing(stock):
 
 
 def test_fitting_again_compiles_nothing_again():
-    made = model()
+    made, dataset = model(), tf.data.Dataset.from_tensor_slices(IMAGES).batch(20)
+    fit(made, dataset)
     fit(made)
     traces = {key: program.experimental_get_tracing_count() for key, program in made._loop.programs.items()}
     fit(made, x=1.0 - IMAGES)
+    fit(made, dataset)
     assert traces == {key: program.experimental_get_tracing_count() for key, program in made._loop.programs.items()}
 
 
