@@ -33,7 +33,7 @@ def gradient_draws(loss, variables, count):
     `loss`: a function of a seed, int32 `[2]`. It is traced once.
     """
 
-    @tf.function(autograph=False, jit_compile=True)
+    @tf.function(autograph=False, jit_compile=None)
     def gradient(seed):
         with tf.GradientTape() as tape:
             value = -tf.reduce_mean(loss(seed))
