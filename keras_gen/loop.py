@@ -44,6 +44,10 @@ class DeviceLoop:
     axis 0 that those lack, and build the model from a batch of one replica's values.
     """
 
+    #: `jit_compile` and `steps_per_execution` as given to `compile`: while `fit` runs, Keras's own attributes hold what is in
+    #: force.
+    _jit_setting, _steps_setting = "auto", 1
+
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._loop = _LoopState()
@@ -89,9 +93,9 @@ class DeviceLoop:
         # Keras takes as many steps a call for the validation as for the training.
         limit = self._steps_a_call(callbacks, _STEP_HOOKS if validation is None else _STEP_HOOKS + _TEST_HOOKS)
         if self.distribute_strategy.num_replicas_in_sync > 1 and self._jit_setting is not False and verbose != 0:
+            strategy = type(self.distribute_strategy).__name__
             warnings.warn(
-                f"under a {type(self.distribute_strategy).__name__} each step is a call of its own, as in Keras: many steps run in "
-                "one program on one replica alone.",
+                f"under a {strategy} each step is a call of its own, as in Keras: many steps in one program need one replica.",
                 stacklevel=2,
             )
         heeds_nan = any(isinstance(each, keras.callbacks.TerminateOnNaN) for each in keras.tree.flatten(callbacks or []))

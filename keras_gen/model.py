@@ -143,7 +143,6 @@ class TrainableModel(DeviceLoop, keras.Model):
                 "a bound on the likelihood."
             )
         objective.check(self)
-        # As given: while `fit` runs, Keras's own attributes hold what is in force.
         self._jit_setting, self._steps_setting = jit_compile, steps_per_execution
         with self.distribute_strategy.scope():
             super().compile(
