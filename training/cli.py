@@ -296,7 +296,10 @@ def _film(options, generator, seed):
         raise ValueError(f"--film {options.film}: the name must end in {', '.join(_FILMS)}")
     sequence = getattr(generator, "generate_sequence", None) or getattr(generator, "sequence", None)
     if sequence is None:
-        raise ValueError(f"--film {options.film}: {options.path} draws images in one step, there is nothing to be shown")
+        raise ValueError(
+            f"--film {options.film}: {options.path} has no sequence of steps to show; a film is of a run whose model draws in "
+            "several steps, or of an artifact that ships its sequence"
+        )
     windows = generator.generate_windows(seed) if hasattr(generator, "generate_windows") else None
     frames = sequence(seed)
     frames = frames["sequence"] if isinstance(frames, dict) else frames

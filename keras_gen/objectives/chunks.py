@@ -10,7 +10,7 @@ from keras_gen.objectives.objective import Objective
 
 
 class ChunkedTrace(NamedTuple):
-    """What objectives ask of a `Trace` of K samples, `[K, B]` each, and the groups of the first chunk alone."""
+    """What objectives and models ask of a `Trace` of K samples, `[K, B]` each, and the groups of the first chunk alone."""
 
     groups: Any
     log_likelihood: Any
@@ -18,6 +18,7 @@ class ChunkedTrace(NamedTuple):
     log_q_posterior: Any
     log_q_chosen: Any
     log_weight: Any
+    signal: Any
 
 
 _VALUES = ChunkedTrace._fields[1:]

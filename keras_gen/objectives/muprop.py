@@ -28,6 +28,9 @@ class MuProp(LikelihoodRatio):
     requires = ("has_mean_field",)
 
     def choices(self, model, x, trace):
+        drawn = local_choices(x, trace)
+        if not drawn:  # nothing learns by likelihood ratios, and nothing has a mean to compare with
+            return []
         x = tf.convert_to_tensor(x)
         with tf.GradientTape() as tape:
             tape.watch(x)  # so that the means are on the tape where q's weights are frozen, too
@@ -36,7 +39,7 @@ class MuProp(LikelihoodRatio):
         slopes = tape.gradient(total, [group.value for group in means.groups])
         mean_signals = means.local_log_weights
         choices = []
-        for index, choice in enumerate(local_choices(x, trace)):
+        for index, choice in enumerate(drawn):
             group, slope = trace.groups[index], tf.stop_gradient(slopes[index])
             axes = list(range(2, len(group.value.shape)))
             linear = tf.reduce_sum(slope * (group.value - means.groups[index].value), axis=axes)

@@ -420,7 +420,8 @@ class SequentialImputer(PolicyMachine):
             mask = tf.constant(masks_module.check_mask(mask, self.data_shape, len(image)))
             if len(seed) != len(image):
                 raise ValueError(f"{len(image)} images and {len(seed)} rows of seed: each image needs a row of its own.")
-            images.check_values(image.numpy())
+            if len(image):
+                images.check_values(image.numpy())
         return self.generator.impute(CounterNoise(seed), {"image": tf.cast(image, tf.float32), "mask": mask})
 
     def signatures(self):

@@ -160,11 +160,8 @@ class DRAW(SequentialMachine):
         for name, size in sizes.items():
             if size is None:
                 sizes[name] = min(5, *self.data_shape[:2])
-            elif attention is not None:
-                windows.check_window(name, size, self.data_shape, least=2 if attention == "soft" else 1)
-        if attention == "soft":
-            for name, size in sizes.items():
-                windows.check_window(name, size, self.data_shape, least=2)
+            if attention is not None:
+                windows.check_window(name, sizes[name], self.data_shape, least=2 if attention == "soft" else 1)
         self._settings = {
             "steps": steps,
             "units": units,

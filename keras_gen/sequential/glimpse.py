@@ -260,7 +260,7 @@ class RecurrentAttentionClassifier(TrainableModel):
         if label is None:
             self.admit_labels(None, "labels of x")
         estimate = self.objective(self, x, seed, label=label)
-        figures = {"bound": estimate.figures["bound"], "accuracy": tf.reduce_mean(estimate.trace.reward, axis=0)}
+        figures = {"bound": estimate.figures["bound"], "accuracy": tf.reduce_mean(estimate.trace.signal, axis=0)}
         if self._has_baseline:
             choice = self.objective.choices(self, x, estimate.trace)[0]
             expected = sum(self.objective.expected(0, choice, self.companion)) + tf.zeros_like(choice.signal)

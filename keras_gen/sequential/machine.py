@@ -178,7 +178,7 @@ class CanvasGenerator(keras.layers.Layer):
         if self.has_policy:
             # Dependent on the noise by nothing: of what begins as a constant, LiteRT's converter computes a part in advance for
             # a batch of one, with weights that are not yet quantised.
-            nothing = 0.0 * normals[0][0, 0]
+            nothing = 0.0 * tf.reduce_sum(normals[0])  # of all rows: there may be none
             state = tf.nest.map_structure(lambda each: each + nothing, state)
         step = self._step if tf.executing_eagerly() else self._step_as_function
         for normal, uniform in zip(normals, uniforms, strict=True):
@@ -291,7 +291,15 @@ class SequentialMachine(LikelihoodModel):
 
         Returns:
             `SequentialTrace` of shape `[K, B]`.
+
+        Raises:
+            ValueError: the model draws places of windows besides.
         """
+        if self.generator.uniforms:
+            raise ValueError(
+                f"a {type(self).__name__} with hard windows scores no given latents and no dreams: the places written to are "
+                "not among them, and without these what is on the canvas is not known. `trace` draws and scores both."
+            )
         x, context = self.context_of(tf.convert_to_tensor(x), [0, 0])
         values = tf.stack(list(values))
         num_samples = values.shape[1]
@@ -303,6 +311,9 @@ class SequentialMachine(LikelihoodModel):
         Args:
             num: int or scalar tensor.
             seed: int32 `[2]`, the key of the draws.
+
+        Raises:
+            ValueError: see `score`.
         """
         draws = [tf.stop_gradient(draw) for _, draw in self.generator.call(BatchNoise(seed, (num,)))]
         return self.score(draws[-1], [draw[None] for draw in draws[:-1]])

@@ -6,22 +6,7 @@ import tensorflow as tf
 
 import keras_gen as kg
 from keras_gen.sequential import attention
-
-
-def published_filters(raw, shape, size):
-    """F_Y and F_X of one window by the paper's equations, pixels and filters counted from 1."""
-    b, a = shape
-    gy, gx = (b + 1) / 2 * (raw[0] + 1), (a + 1) / 2 * (raw[1] + 1)
-    variance, delta = np.exp(raw[2]), (max(a, b) - 1) / (size - 1) * np.exp(raw[3])
-    banks = []
-    for center, pixels in ((gy, b), (gx, a)):
-        bank = np.empty((size, pixels))
-        for i in range(1, size + 1):
-            mean = center + (i - size / 2 - 0.5) * delta
-            for pixel in range(1, pixels + 1):
-                bank[i - 1, pixel - 1] = np.exp(-((pixel - mean) ** 2) / (2 * variance))
-        banks.append(bank / bank.sum(axis=1, keepdims=True))
-    return banks
+from tests.keras_gen.reference import published_filters
 
 
 @pytest.mark.parametrize("shape", [(7, 11, 1), (11, 7, 3), (3, 3, 1)])

@@ -6,12 +6,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import stats
+from scipy import special, stats
 
 import keras_gen as kg
 from keras_gen import objectives
-from keras_gen.noise import BatchNoise
+from keras_gen.noise import BatchNoise, fold_in
 from keras_gen.objectives.likelihood_ratio import Seen
+from keras_gen.objectives.objective import fitting
 from keras_gen.sequential.attention import glimpse
 from keras_gen.sequential.glimpse import GlimpseTrace
 from keras_gen.trace import Action
@@ -421,6 +422,40 @@ def test_objectives_that_do_not_fit_are_refused():
         assert isinstance(model.default_objective(), objectives.ELBO)
         model.compile()
         assert model.figure_names() == ("accuracy",)
+
+
+@pytest.mark.parametrize(
+    "objective, settings",
+    [(objectives.VIMCO(4, chunk_size=2), {}), (objectives.IWAE(4, chunk_size=2), {"random_glimpses": True})],
+    ids=["vimco", "iwae"],
+)
+def test_figures_of_passes_in_chunks_are_those_of_all_together(objective, settings):
+    model = small(**settings)
+    model.compile(objective=objective, run_eagerly=True)
+    figures = model.step(IMAGES, [1, 2], LABELS).figures
+    chunks = [model.trace(IMAGES, 2, fold_in([1, 2], index), label=LABELS) for index in range(2)]
+    np.testing.assert_allclose(figures["accuracy"], np.mean([chunk.reward for chunk in chunks], axis=(0, 1)))
+    scores = np.concatenate([chunk.log_likelihood for chunk in chunks])
+    np.testing.assert_allclose(figures["bound"], special.logsumexp(scores, axis=0) - np.log(4), rtol=1e-5)
+    assert 0 < np.mean(figures["accuracy"]) < 1
+    assert np.isfinite(model.fit(IMAGES, LABELS, verbose=0).history["loss"]).all()
+
+
+@pytest.mark.parametrize("settings", [{"random_glimpses": True}, {"glimpses": 1}], ids=["random", "one"])
+def test_without_places_to_learn_every_objective_climbs_the_bound(settings):
+    model = small(**settings)
+    names = fitting(model)
+    assert names == ["ELBO", "IWAE", "MuProp", "NVIL", "ScoreFunction", "VIMCO"]
+    weights, gradients = model.trainable_variables, {}
+    for name in names:
+        model.compile(objective=getattr(objectives, name)(), run_eagerly=True)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model.step(IMAGES, [1, 2], LABELS).loss)
+        gradients[name] = tape.gradient(loss, weights)
+        assert np.isfinite(model.evaluate(IMAGES, LABELS, verbose=0)).all()
+    for name in ("MuProp", "NVIL", "ScoreFunction"):
+        for ours, theirs in zip(gradients[name], gradients["ELBO"], strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 OTHERS = {"vimco": objectives.VIMCO(2), "score_function": objectives.ScoreFunction(2, baseline="input")}

@@ -1,5 +1,7 @@
 """Sequential decision making, against a second writing of it in float64 numpy, and against what theory says of it."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import keras_gen as kg
 from keras_gen.noise import BatchNoise
 from keras_gen.objectives import ELBO, ReweightedWakeSleep
 from keras_gen.sequential import masks as masks_module
+from tests.keras_gen import reference
 
 SHAPE = (3, 4, 1)
 STEPS, UNITS, LATENT = 2, 3, 2
@@ -26,58 +29,41 @@ def make(kind, network="feed_forward", canvas="additive", shape=SHAPE, **kwargs)
     return model
 
 
-def some_images(count=5, shape=SHAPE, seed=2):
-    return (np.random.default_rng(seed).random((count, *shape)) > 0.5).astype(np.float32)
+def some_images(count=5):
+    return reference.some_images(count, SHAPE)
 
 
-def some_masks(count=5, shape=SHAPE, seed=3):
-    return some_images(count, (*shape[:2], 1), seed)
+def some_masks(count=5):
+    return reference.some_images(count, (*SHAPE[:2], 1), seed=3)
 
 
 # A second writing, in numpy.
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
 def variables_of(model):
-    """All trainable variables by the names that `reference` has for them."""
-    named, generator = {"first_canvas": model.generator.first_canvas}, model.generator
+    """All trainable variables by the names that `terms` has for them."""
+    generator = model.generator
     parts = {"decoder": generator.decoder, "reader": generator.reader, "encoder": model.encoder}
-    parts = {name: layer for name, layer in parts.items() if layer is not None}
-    dense = {"policy": generator.policy, "writer": generator.writer, "infers": model.infers}
+    layers = {"policy": generator.policy, "writer": generator.writer, "infers": model.infers}
     for name, layer in parts.items():
-        if generator.recurrent:
-            named[f"{name}/start"] = layer.first
-            dense[name] = layer.gates
-        else:
-            dense |= {f"{name}/first": layer.first, f"{name}/second": layer.second}
-    for name, layer in dense.items():
-        named |= {f"{name}/kernel": layer.kernel, f"{name}/bias": layer.bias}
-    learned_beside = model.companion.trainable_variables if model.companion else []
-    assert len(named) == len(model.trainable_variables) - len(learned_beside)
-    return named
+        if generator.recurrent and layer is not None:
+            layers[name] = layer
+        elif layer is not None:
+            layers |= {f"{name}/first": layer.first, f"{name}/second": layer.second}
+    return reference.named_variables(model, layers)
 
 
 def weights_of(model):
-    return {name: variable.numpy().astype(np.float64) for name, variable in variables_of(model).items()}
+    return reference.as_float64(variables_of(model))
 
 
-def reference(model, weights, x, normals, mask=None):
+def terms(model, weights, x, normals, mask=None):
     """(log-likelihood `[B]`, KL of each step `[T, B]`) with the draws' standard normals `[B, T, L]`, all in float64."""
     x, rows = x.astype(np.float64), len(x)
     network, canvas_kind = model.get_config()["network"], model.get_config()["canvas"]
     known = np.zeros((rows, *SHAPE[:2], 1)) if mask is None else mask
     looks = mask is not None or network == "feed_forward"
-
-    def dense(name, inputs):
-        return inputs @ weights[f"{name}/kernel"] + weights[f"{name}/bias"]
-
-    def lstm(name, inputs, state):
-        admit, forget, candidate, show = np.split(dense(name, np.concatenate([inputs, state[0]], -1)), 4, -1)
-        c = sigmoid(forget + 1) * state[1] + sigmoid(admit) * np.tanh(candidate)
-        return sigmoid(show) * np.tanh(c), c
+    dense, lstm = partial(reference.dense, weights), partial(reference.lstm, weights)
 
     def hidden(name, inputs):
         return np.maximum(0, dense(f"{name}/second", np.maximum(0, dense(f"{name}/first", inputs))))
@@ -85,10 +71,10 @@ def reference(model, weights, x, normals, mask=None):
     canvas = np.tile(weights["first_canvas"], (rows, 1, 1, 1))
     if network == "lstm":
         names = ["decoder", "encoder"] + ["reader"] * looks
-        states = {name: [np.tile(each, (rows, 1)) for each in weights[f"{name}/start"]] for name in names}
+        states = {name: reference.lstm_start(weights, name, rows) for name in names}
     kl = []
     for step in range(STEPS):
-        shown = np.where(known > 0.5, x, sigmoid(canvas))
+        shown = np.where(known > 0.5, x, reference.sigmoid(canvas))
         seen, both = shown.reshape(rows, -1), np.concatenate([x, x - shown], -1).reshape(rows, -1)
         if network == "lstm":
             h = states["decoder"][0]
@@ -98,10 +84,10 @@ def reference(model, weights, x, normals, mask=None):
             remembered, guided = states["reader"][0] if looks else h, states["encoder"][0]
         else:
             remembered, guided = hidden("reader", seen), hidden("encoder", both)
-        p_loc, p_log = np.split(dense("policy", remembered), 2, -1)
+        p = np.split(dense("policy", remembered), 2, -1)
         q_loc, q_log = np.split(dense("infers", guided), 2, -1)
         z = q_loc + np.exp(q_log) * normals[:, step]
-        kl.append(np.sum(p_log - q_log + (np.exp(2 * q_log) + (q_loc - p_loc) ** 2) / (2 * np.exp(2 * p_log)) - 0.5, -1))
+        kl.append(reference.gaussian_kl(q_loc, q_log, *p))
         if network == "lstm":
             states["decoder"] = lstm("decoder", z, states["decoder"])
             out = states["decoder"][0 if canvas_kind == "additive" else 1]
@@ -109,8 +95,7 @@ def reference(model, weights, x, normals, mask=None):
             out = hidden("decoder", z)
         written = dense("writer", out).reshape(rows, *SHAPE)
         canvas = canvas + written if canvas_kind == "additive" else written
-    pixels = x * canvas - np.logaddexp(0, canvas)
-    return np.sum(pixels * (1 - known), (1, 2, 3)), np.stack(kl)
+    return np.sum(reference.bernoulli_log_prob(x, canvas) * (1 - known), (1, 2, 3)), np.stack(kl)
 
 
 def scored(model, x, mask):
@@ -129,7 +114,7 @@ def test_the_bound_is_that_of_the_reference(kind, network, canvas):
         if zeroed:  # the policy is N(0, I) then
             for weight in model.generator.policy.weights:
                 weight.assign(tf.zeros_like(weight))
-        log_likelihood, kl = reference(model, weights_of(model), x, normals, mask)
+        log_likelihood, kl = terms(model, weights_of(model), x, normals, mask)
         trace = model.trace(given, 1, KEY)
         np.testing.assert_allclose(trace.log_likelihood[0], log_likelihood, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose([group.kl()[0] for group in trace.groups], kl, rtol=1e-5, atol=1e-5)
@@ -146,19 +131,12 @@ def test_the_gradient_is_that_of_finite_differences_of_the_reference(kind, netwo
     given, normals = scored(model, x, mask)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(ELBO()(model, given, KEY).loss)
-    variables = variables_of(model)
-    gradients = tape.gradient(loss, variables)
-    weights, draws = weights_of(model), np.random.default_rng(4)
 
-    def bound(changed):
-        log_likelihood, kl = reference(model, {**weights, **changed}, x, normals, mask)
-        return np.sum(log_likelihood - kl.sum(0))
+    def loss_with(weights):
+        log_likelihood, kl = terms(model, weights, x, normals, mask)
+        return np.sum(kl.sum(0) - log_likelihood)
 
-    for name, gradient in gradients.items():
-        direction = draws.normal(size=gradient.shape)
-        slope = (bound({name: weights[name] + 1e-6 * direction}) - bound({name: weights[name] - 1e-6 * direction})) / 2e-6
-        scale = np.linalg.norm(gradient) * np.linalg.norm(direction) + 1e-3
-        assert abs(slope + np.sum(gradient.numpy() * direction)) < 2e-5 * scale, name
+    reference.assert_gradients(tape.gradient(loss, variables_of(model)), weights_of(model), loss_with)
 
 
 @pytest.mark.parametrize("kind", [kg.SequentialGenerator, kg.SequentialImputer])
@@ -225,6 +203,18 @@ def test_objectives_step(kind, name):
         loss = tf.reduce_mean(model.step(some_images(), KEY).loss)
     for weight, gradient in tape.gradient(loss, variables_of(model)).items():
         assert np.all(np.isfinite(gradient)) and np.any(gradient != 0), weight
+
+
+@pytest.mark.parametrize("network", ["lstm", "feed_forward"])
+@pytest.mark.parametrize("kind", [kg.SequentialGenerator, kg.SequentialImputer])
+def test_of_no_seeds_nothing_is_drawn(kind, network):
+    model, none = make(kind, network), np.zeros((0, 2), np.int32)
+    assert model.generate_sequence(none).shape == (0, STEPS, *SHAPE)
+    draws = [model.generate(none), tf.function(model.generate, autograph=False)(none)]
+    if kind is kg.SequentialImputer:
+        draws.append(model.impute(np.zeros((0, *SHAPE), np.float32), np.zeros((0, 3, 4, 1)), none))
+    for drawn in draws:
+        assert drawn["sample"].shape == drawn["mean"].shape == (0, *SHAPE)
 
 
 # Masks.
@@ -364,7 +354,7 @@ def test_cross_entropy_scores_grey_pixels_as_they_are():
     grey = np.random.default_rng(7).random((5, *SHAPE)).astype(np.float32)
     mask = some_masks()
     given, normals = scored(model, grey, mask)
-    log_likelihood, _ = reference(model, weights_of(model), grey, normals, mask)
+    log_likelihood, _ = terms(model, weights_of(model), grey, normals, mask)
     np.testing.assert_allclose(model.trace(model.binarize(given, KEY), 1, KEY).log_likelihood[0], log_likelihood, rtol=1e-5)
     drawn = model.generate([[1, 2]])
     np.testing.assert_array_equal(drawn["sample"], drawn["mean"])

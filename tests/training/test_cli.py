@@ -121,10 +121,22 @@ def test_a_hard_drawing_from_training_to_its_film(capsys, tmp_path):
 
 
 def test_films_that_cannot_be(capsys, small_run, tmp_path):
-    bad = {"film.mp4": "must end in .gif", "film.gif": "draws images in one step", "no/film.gif": "there is no folder"}
+    bad = {"film.mp4": "must end in .gif", "film.gif": "has no sequence of steps to show", "no/film.gif": "there is no folder"}
     for film, message in bad.items():
         status, _, errors = run(capsys, "sample", small_run, "--out", tmp_path / "grid.png", "--film", tmp_path / film)
         assert status == 2 and message in errors and not list(tmp_path.iterdir())
+
+
+def test_an_artifact_that_imputes_has_no_film(capsys, tmp_path):
+    from export import export_generator
+    from keras_gen import SequentialImputer
+
+    export_generator(SequentialImputer((3, 3, 1), steps=2, units=2, latent_dim=1), tmp_path / "artifact", formats=("onnx",))
+    options = ["--out", tmp_path / "grid.png", "--film", tmp_path / "film.gif"]
+    status, _, errors = run(capsys, "sample", tmp_path / "artifact", *options)
+    (line,) = errors.splitlines()
+    assert status == 2 and "one step" not in line and "artifact has no sequence of steps to show; a film is of a run" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
 
 
 def test_sample_into_a_folder_that_is_not_there(capsys, small_artifact, tmp_path):
