@@ -13,6 +13,7 @@ import tensorflow as tf
 import keras_gen as kg
 from keras_gen.adversarial.averaging import averaged
 from training import pictures
+from training.folder import write_json
 
 _PICTURE_SEEDS = np.stack([np.zeros(64), np.arange(64)], axis=1).astype(np.int32)
 
@@ -31,14 +32,16 @@ class RunRecorder(keras.callbacks.Callback):
         epochs: int, epochs of the whole run.
         picture_every: epochs between pictures; there is one after the first and the last epoch too.
         images: float `[N, H, W, C]`, what a model that draws none is pictured with; None for the others.
+        game: the `FlightRecorder` of a model with a critic, whose logits go into logits.json; None for the others.
     """
 
-    def __init__(self, folder, epochs, picture_every, images=None):
+    def __init__(self, folder, epochs, picture_every, images=None, game=None):
         super().__init__()
         self.folder = folder
         self.epochs = epochs
         self.picture_every = picture_every
         self.images = images
+        self.game = game
         self._writer = None
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -47,10 +50,12 @@ class RunRecorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         done = epoch + 1
         figures = {name: float(value) for name, value in sorted((logs or {}).items())}
-        check_finite(figures, done)
+        check_finite(self.model, figures, done)
         learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         seconds = round(time.monotonic() - self._started, 3)
         self.folder.append_row({"epoch": done, **figures, "learning_rate": learning_rate, "seconds": seconds})
+        if self.game:
+            write_json(self.folder.logits, {"epoch": done, **histogram(*self.game.logits)})
         picture = None
         if done in (1, self.epochs) or done % self.picture_every == 0:
             with averaged(self.model):
@@ -114,17 +119,25 @@ class StopAtNaN(keras.callbacks.Callback):
     """Raises `TrainingDiverged` at the end of an epoch whose figures are not finite: for processes that record nothing."""
 
     def on_epoch_end(self, epoch, logs=None):
-        check_finite(logs or {}, epoch + 1)
+        check_finite(self.model, logs or {}, epoch + 1)
 
 
-def check_finite(figures, epoch):
-    """Raises `TrainingDiverged` if one of an epoch's figures is NaN or infinite."""
+def check_finite(model, figures, epoch):
+    """Raises `TrainingDiverged` if one of an epoch's figures is NaN or infinite, or a `FlightRecorder` found its weights so."""
     wrong = {name: value for name, value in figures.items() if not math.isfinite(value)}
-    if wrong:
-        figure = ", ".join(f"{name} is {value}" for name, value in wrong.items())
+    if wrong or model.stop_training:
+        figure = ", ".join(f"{name} is {value}" for name, value in wrong.items()) or "weights are not finite"
         raise TrainingDiverged(
             f"training diverged in epoch {epoch}: {figure}; lower --set learning_rate. Checkpoints are of the epochs before"
         )
+
+
+def histogram(real, fake):
+    """The distributions of a critic's logits for data and drawn images, `[N]` each: `edges`, and counts between them."""
+    real, fake = (np.nan_to_num(np.asarray(logits, np.float32)).astype(np.float64) for logits in (real, fake))
+    edges = np.histogram_bin_edges(np.concatenate([real, fake]), bins=40)
+    counts = {"data": real, "drawn images": fake}
+    return {"edges": edges.tolist(), **{name: np.histogram(each, edges)[0].tolist() for name, each in counts.items()}}
 
 
 def draw_picture(model, images=None):

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras_gen import evaluation
 from keras_gen.adversarial.averaging import averaged
 from keras_gen.evaluation.programs import compiled
+from keras_gen.evaluation.samples import identity
 from training.data import to_float
 
 _SAMPLES = 10_000  # as published, for Parzen windows
@@ -37,7 +38,7 @@ def evaluate_samples(model, data, raw, split, settings, seed):
     if data.kind == "grey":
         scores.append(evaluation.parzen_log_likelihood(samples, validation, images))
         baselines.append(evaluation.parzen_log_likelihood(real, validation, images))
-    features = shipped_features(data.name)
+    features = shipped_features(data)
     scores += score_images(samples, images, features)
     baselines += score_images(real, images, features)
     if classes is not None and labels is not None:
@@ -68,7 +69,7 @@ def evaluate_look(model, data, raw, seed):
     Returns:
         dict with `protocol`, `figures` and `baselines`; the names of the means' figures begin with "means: ".
     """
-    images, features = to_float(raw), shipped_features(data.name)
+    images, features = to_float(raw), shipped_features(data)
     drawn, _ = draw(model, _SAMPLES, seed)
     scores = score_images(drawn["sample"], images, features)
     figures = _figures(scores)
@@ -145,15 +146,17 @@ def classification_error(model, images, labels):
     parts = [model.classify(images[start : start + _CHUNK]) for start in range(0, len(images), _CHUNK)]
     wrong = np.concatenate(parts).argmax(-1) != labels
     error = float(np.std(wrong) / np.sqrt(len(wrong)))
-    return evaluation.Score("classification error", float(np.mean(wrong)), {"images": len(wrong)}, error)
+    protocol = {"images": identity(images), "labels": identity(labels, "labels")}
+    return evaluation.Score("classification error", float(np.mean(wrong)), protocol, error)
 
 
-def shipped_features(name):
-    """The feature network for a data set, or None where none is shipped."""
+def shipped_features(data):
+    """The feature network for an `ImageData`, or None where none is shipped, or for images of another size."""
     try:
-        return evaluation.FeatureNetwork.shipped(name)
+        features = evaluation.FeatureNetwork.shipped(data.name)
     except ValueError:
         return None
+    return features if features.data_shape == data.shape else None
 
 
 def _figures(scores):

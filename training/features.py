@@ -12,7 +12,16 @@ _EPOCHS = {"digits": 100, "mnist": 6, "cifar10": 20}
 
 
 def train(name, data_dir=None, epochs=None, folder=SHIPPED):
-    """Trains, saves and returns the network for a data set with labels, and its accuracy on the test split."""
+    """Trains, saves and returns the network for a data set with labels, and its accuracy on the test split.
+
+    Raises:
+        ValueError: data without labels, or that are named by a path.
+    """
+    if "/" in name or {"folder", "npz"}.intersection(name.split(":")):
+        raise ValueError(
+            f"data {name!r} are named by a path, and the file of a shipped network by its data; for images of your own train a "
+            "FeatureNetwork with fit and save"
+        )
     data = load(name, data_dir)
     if not data.labels:
         raise ValueError(f"data {name!r} have no labels, from which the features are learned")

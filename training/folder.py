@@ -6,6 +6,7 @@ model.keras      the trained model, once training is done
 checkpoints/     epoch-NNNN.keras of the last two epochs
 samples/         epoch-NNN.png
 tensorboard/     event files
+logits.json      of a game: histograms of the critic's logits after the last epoch
 evaluation.json  figures with their protocol
 report.html      all of it on one page
 """
@@ -36,6 +37,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.samples = self.path / "samples"
         self.tensorboard = self.path / "tensorboard"
+        self.logits = self.path / "logits.json"
         self.evaluation = self.path / "evaluation.json"
         self.report = self.path / "report.html"
         self._lock = None

@@ -42,7 +42,7 @@ def quantization_cost(model, scheme, data, settings):
             "unit": "nats an image",
             "protocol": f"bound of {len(images)} test images of {name} before less after rounding, the same draws",
         }
-    features = shipped_features(data.name)
+    features = shipped_features(data)
     if features is None:
         return None
     images = training.data.to_float(data.test)

@@ -401,7 +401,7 @@ RECIPES = {
         Recipe(
             name="dcgan",
             family="dcgan",
-            summary="deep convolutional generative adversarial network, class-conditional where the data have labels",
+            summary="deep convolutional generative adversarial network, class-conditional on digits and mnist",
             settings=DCGAN,
             for_data={
                 "colour": {"filters": (32, 64, 128)},

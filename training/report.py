@@ -2,6 +2,7 @@
 
 import base64
 import html
+import json
 
 from training.folder import write_atomically
 
@@ -39,7 +40,7 @@ def write_report(folder):
             f'<img alt="samples" src="data:image/png;base64,{encoded}">'
         )
     if rows and "critic_won" in rows[-1]:
-        parts.append(findings(rows))
+        parts.append(findings(rows) + _logits(folder))
     if rows:
         parts.append(_curves(rows))
     facts = {
@@ -61,7 +62,7 @@ def write_report(folder):
 
 
 def findings(rows):
-    """HTML: what the flight recorder found for so many epochs in a row that it said so.
+    """HTML: what the flight recorder found for so many epochs in a row that it said so, and from where it went back.
 
     Args:
         rows: of metrics.jsonl.
@@ -74,8 +75,24 @@ def findings(rows):
         epochs = ", ".join(f"{first} to {last}" for first, last in stretches if last - first + 1 >= PATIENCE)
         if epochs:
             lines.append(f"Epochs {epochs}: {meaning}.")
+    rewinds = [0, *(row.get("rewinds", 0) for row in rows)]
+    taken_back = [row["epoch"] for row, before, now in zip(rows, rewinds, rewinds[1:], strict=False) if now > before]
+    if taken_back:
+        epochs = ", ".join(map(str, taken_back))
+        lines.append(f"Epochs taken back, since weights or losses were not finite: {epochs}. Lower the learning rates.")
     items = "".join(f"<li>{html.escape(line)}</li>" for line in lines or ["nothing: no side has won, and draws differ."])
     return f"<h2>What the flight recorder found</h2><ul>{items}</ul>"
+
+
+def _logits(folder):
+    """HTML: the histograms of what the critic said last of data and of drawn images; "" for a run that keeps none."""
+    if not folder.logits.is_file():
+        return ""
+    logits = json.loads(folder.logits.read_text())
+    # An outline: both ends of each bin at its height.
+    ends = [end for pair in zip(logits["edges"], logits["edges"][1:], strict=False) for end in pair]
+    outlines = {name: [count for count in logits[name] for _ in range(2)] for name in ("data", "drawn images")}
+    return f"<h3>logits of the critic after epoch {logits['epoch']}, number of images</h3>{curve(ends, outlines)}"
 
 
 def _stretches(numbers):
@@ -121,10 +138,11 @@ def _error(figure):
 
 
 def _curves(rows):
-    names = [name for name in rows[0] if not name.startswith("val_") and name not in ("epoch", "seconds", "loss")]
+    names = dict.fromkeys(name for row in rows for name in row)  # some figures are not of every epoch
+    names = [name for name in names if not name.startswith("val_") and name not in ("epoch", "seconds", "loss")]
     charts = []
     for name in names:
-        measured = [row for row in rows if name in row]  # some figures are not of every epoch
+        measured = [row for row in rows if name in row]
         series = {"training": [row[name] for row in measured], "validation": [row.get(f"val_{name}") for row in measured]}
         series = {label: values for label, values in series.items() if None not in values}
         charts.append(f"<h3>{html.escape(name.replace('_', ' '))}</h3>" + curve([row["epoch"] for row in measured], series))
@@ -135,8 +153,8 @@ def curve(epochs, series):
     """An SVG line chart.
 
     Args:
-        epochs: ints, the horizontal axis.
-        series: dict from label to values, one for each epoch.
+        epochs: numbers that do not fall, the horizontal axis.
+        series: dict from label to values, one for each of them.
     """
     values = [value for line in series.values() for value in line]
     low, high = min(values), max(values)
@@ -144,7 +162,7 @@ def curve(epochs, series):
         low, high = low - 1, high + 1
 
     def x(epoch):
-        return _LEFT + (_WIDTH - _LEFT - 8) * (epoch - epochs[0]) / max(1, epochs[-1] - epochs[0])
+        return _LEFT + (_WIDTH - _LEFT - 8) * (epoch - epochs[0]) / ((epochs[-1] - epochs[0]) or 1)
 
     def y(value):
         return 8 + (_HEIGHT - _BOTTOM - 8) * (high - value) / (high - low)
@@ -157,7 +175,8 @@ def curve(epochs, series):
             f'<text x="{_LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.4g}</text>'
         )
     for epoch in sorted({epochs[0], epochs[len(epochs) // 2], epochs[-1]}):
-        parts.append(f'<text x="{x(epoch):.1f}" y="{_HEIGHT - 8}" text-anchor="middle">{epoch}</text>')
+        anchor = "end" if epoch == epochs[-1] else "middle"
+        parts.append(f'<text x="{x(epoch):.1f}" y="{_HEIGHT - 8}" text-anchor="{anchor}">{epoch:.4g}</text>')
     for (label, line), colour in zip(series.items(), _COLOURS, strict=False):
         points = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in zip(epochs, line, strict=True))
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"/>')

@@ -137,9 +137,11 @@ def _train(folder, recipe, given, overrides, data_dir, download, resume, strateg
         else:
             folder.create(config)
 
-    watches = _watches(model, images, settings, folder.tensorboard if chief else None)
-    pictured = training.data.to_float(images.validation[:64])
-    recorder = RunRecorder(folder, settings["epochs"], settings["picture_every"], pictured) if chief else StopAtNaN()
+    watches = _watches(model, images, settings, folder, done, chief)
+    recorder = StopAtNaN()
+    if chief:
+        pictured = training.data.to_float(images.validation[:64])
+        recorder = RunRecorder(folder, settings["epochs"], settings["picture_every"], pictured, *watches[:1])
     with _left_whole(folder, recipe.name, begun_here=chief and not resuming), remembered_interrupts() as interrupt:
         validation = labels.validation_arrays(images, settings)
         feed = {"x": arrays[0], "y": arrays[1] if len(arrays) > 1 else None, "batch_size": settings["batch_size"]}
@@ -154,13 +156,15 @@ def _train(folder, recipe, given, overrides, data_dir, download, resume, strateg
     return done, settings["epochs"]
 
 
-def _watches(model, images, settings, log_dir):
-    """Callbacks that watch models of its kind train, and add to each epoch's figures."""
+def _watches(model, images, settings, folder, done, chief):
+    """Callbacks that watch models of its kind train, and add to each epoch's figures; of a game first the flight recorder."""
     if not hasattr(model, "judged_sets"):
         return []
     held_out = labels.validation_arrays(images, settings)
-    watches = [FlightRecorder(*(array[:256] for array in held_out), log_dir=log_dir and log_dir / "game")]
-    features = shipped_features(images.name)
+    before = next((row for row in folder.rows() if row["epoch"] == done), None)
+    log_dir = folder.tensorboard / "game" if chief else None
+    watches = [FlightRecorder(*(array[:256] for array in held_out), log_dir=log_dir, before=before)]
+    features = shipped_features(images)
     if features and len(held_out[0]) > 256:
         watches.append(FrechetCurve(features, held_out[0], settings["picture_every"]))
     return watches

@@ -22,8 +22,8 @@ FINDINGS = {
         "Raise critic_learning_rate or critic_steps, or make it larger"
     ),
     "collapsed": (
-        "drawn images are nearly all alike: the generator has collapsed onto a few. Lower the learning rates, start anew with "
-        "another seed, or use gradient_penalty"
+        "drawn images are nearly all alike, or repeat each other: the generator has collapsed onto a few. Lower the learning "
+        "rates, start anew with another seed, or use gradient_penalty"
     ),
 }
 #: Epochs in a row that must find the same before it is said: a game that has just begun, or one unlucky epoch, is no verdict.
@@ -34,6 +34,8 @@ _JUDGE, _SLOPES = 0, 1
 _PICTURES = 64
 # Images at most that drawn ones are compared with.
 _COMPARED = 256
+# Less diversity, or separation, is a collapse.
+_LEAST_DIVERSITY, _LEAST_SEPARATION = 0.3, 0.05
 
 
 class GameWarning(UserWarning):
@@ -53,15 +55,21 @@ class FlightRecorder(keras.callbacks.Callback):
       minimax and non-saturating, whose logits are log-ratios;
     * `gradient_norm_PLAYER`: norm of each player's gradient;
     * `diversity`: mean distance between drawn images over that between images of the same labels;
+    * `separation`: distance within which a drawn image has one in twenty of the others, those of its own label where the model
+      takes labels, over the same of images: near 0 where a few images are repeated, or a few of each class, far as these may be
+      from each other;
     * `critic_won`, `critic_weak`, `collapsed`: 1 where that is found, with a `GameWarning` once each. A Wasserstein critic is
-      meant to win, and is never said to have.
+      meant to win, and is never said to have;
+    * `rewinds`: times that training was taken back so far.
 
-    After an epoch that leaves a number that is not finite, the weights, the optimizers and the figures go back to the last good
-    epoch, and training goes on with other noise.
+    After an epoch that leaves a number that is not finite, the weights and the optimizers go back to where it began, and
+    training goes on with other noise. What Keras has logged of the epoch is then replaced by that of the last good one.
 
     ```python
     model.fit(images, epochs=50, callbacks=[keras_gen.callbacks.FlightRecorder(held_out)])
     ```
+
+    After each epoch `logits` holds what the critic said of data and of drawn images, `[N]` each.
 
     Args:
         images: float `[N, H, W, C]` in [0, 1], some hundred that are not trained on. Drawn images are compared with at most
@@ -70,18 +78,19 @@ class FlightRecorder(keras.callbacks.Callback):
         log_dir: folder for TensorBoard, or None.
         patience: epochs in a row that must find the same before it is said.
         rewinds: times that training may be taken back; then it stops.
+        before: the logs of the last epoch of a training that is continued, which tell how often it was taken back.
 
     Raises:
         ValueError: at the beginning of `fit`, a model that plays no game, or images or labels that it does not take.
     """
 
-    def __init__(self, images, labels=None, log_dir=None, patience=PATIENCE, rewinds=3):
+    def __init__(self, images, labels=None, log_dir=None, patience=PATIENCE, rewinds=3, before=None):
         super().__init__()
         check_integers(1, "FlightRecorder", patience=patience)
         check_integers(0, "FlightRecorder", rewinds=rewinds)
         self.images = np.asarray(images)
         self.labels = None if labels is None else np.asarray(labels)
-        self.log_dir, self.patience, self.rewinds = log_dir, patience, rewinds
+        self.log_dir, self.patience, self.rewinds, self.before = log_dir, patience, rewinds, dict(before or {})
 
     def on_train_begin(self, logs=None):
         model = self.model
@@ -96,10 +105,13 @@ class FlightRecorder(keras.callbacks.Callback):
         if self.labels is not None and len(self.labels) != len(self.images):
             raise ValueError(f"FlightRecorder was given {len(self.images)} images and {len(self.labels)} labels: one for each.")
         self._in_a_row = dict.fromkeys(FINDINGS, 0)
-        self._said, self._taken_back, self._good = set(), 0, None
+        self.logits = None
+        self._said, self._taken_back, self._good_logs = set(), int(self.before.get("rewinds", 0)), self.before
         # At random: images are often in the order of their labels, or the labels in turn.
         self._compared = np.random.default_rng(0).permutation(len(self.images))[:_COMPARED]
-        self._spread = _mean_distance(self.images[self._compared])
+        compared = self.images[self._compared]
+        self._classes = self.labels[self._compared].reshape(-1).astype(np.int32) if model.num_classes else None
+        self._spread, self._near = _mean_distance(compared), _near_distance(compared, self._classes)
         self._writer = tf.summary.create_file_writer(str(self.log_dir)) if self.log_dir else None
         x = tf.constant(self.images, tf.float32)
         label = None if self.labels is None else model.one_hot(self.labels)
@@ -121,20 +133,25 @@ class FlightRecorder(keras.callbacks.Callback):
 
         self._judge, self._slopes = judge, slopes
 
+    def on_epoch_begin(self, epoch, logs=None):
+        self._begun_with = [variable.numpy() for variable in self._variables()]
+
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
-        if not self._is_finite(logs):
-            self._rewind(epoch, logs)
+        if self._is_finite(logs):
+            self._good_logs = dict(logs)
+        elif not self._rewind(epoch, logs):
             return
         number = tf.constant(epoch)
-        real, fake = (logits.numpy() for logits in self._judge(number))
+        self.logits = real, fake = [logits.numpy() for logits in self._judge(number)]
         drawn = self._draw(epoch)
         losses = self.model.objective.losses
-        boundary = float(losses.boundary(real, fake))
+        boundary, tiny = float(losses.boundary(real, fake)), max(1e-6 * self._spread, 1e-12)
         figures = {
             "held_out_real_accuracy": float(np.mean(real > boundary)),
             "fresh_fake_accuracy": float(np.mean(fake < boundary)),
             "diversity": _mean_distance(drawn) / max(self._spread, 1e-12),
+            "separation": max(_near_distance(drawn, self._classes), tiny) / max(self._near, tiny),
             **{f"gradient_norm_{name}": float(norm) for name, norm in self._slopes(number).items()},
         }
         if losses.log_ratio:
@@ -142,10 +159,9 @@ class FlightRecorder(keras.callbacks.Callback):
                 math.log(2) - 0.5 * np.mean(np.logaddexp(0, -real)) - 0.5 * np.mean(np.logaddexp(0, fake))
             )
         found = self._find(figures, real, fake, drawn)
-        logs.update(figures, **{name: float(value) for name, value in found.items()})
+        logs.update(figures, **{name: float(value) for name, value in found.items()}, rewinds=float(self._taken_back))
         self._say(epoch, figures, found)
         self._write(epoch, logs, real, fake, drawn)
-        self._good = [variable.numpy() for variable in self._variables()], dict(logs)
 
     def on_train_end(self, logs=None):
         if self._writer is not None:
@@ -162,7 +178,7 @@ class FlightRecorder(keras.callbacks.Callback):
         return {
             "critic_won": is_sure and self.model.objective.losses.undecided is not None,
             "critic_weak": sees_nothing and gap > 4.0 * noise,
-            "collapsed": figures["diversity"] < 0.3,
+            "collapsed": figures["diversity"] < _LEAST_DIVERSITY or figures["separation"] < _LEAST_SEPARATION,
         }
 
     def _say(self, epoch, figures, found):
@@ -174,27 +190,30 @@ class FlightRecorder(keras.callbacks.Callback):
                 warnings.warn(f"epoch {epoch + 1}: {FINDINGS[name]}. ({numbers})", GameWarning, stacklevel=2)
 
     def _rewind(self, epoch, logs):
+        """Goes back to the beginning of the epoch; whether training goes on."""
         self._taken_back += 1
-        if self._good is None or self._taken_back > self.rewinds:
+        for variable, value in zip(self._variables(), self._begun_with, strict=True):
+            variable.assign(value)
+        was_finite = self._is_finite({})
+        if not was_finite or self._taken_back > self.rewinds:
             self.model.stop_training = True
-            reason = "there is no good epoch to go back to" if self._good is None else f"for the {self._taken_back}th time"
+            reason = f"after going back {self.rewinds} times" if was_finite else "and the weights were not when it began"
             warnings.warn(
                 f"epoch {epoch + 1}: weights or losses are not finite, {reason}: training stops. Lower the learning rates.",
                 GameWarning,
                 stacklevel=2,
             )
-            return
-        values, figures = self._good
-        for variable, value in zip(self._variables(), values, strict=True):
-            variable.assign(value)
+            return False
+        good = {name: self._good_logs[name] for name in logs if name in self._good_logs}
         logs.clear()
-        logs.update(figures)
+        logs.update(good)
         warnings.warn(
             f"epoch {epoch + 1}: weights or losses are not finite: back to the last good epoch ({self._taken_back} of at most "
             f"{self.rewinds} times), on with other noise.",
             GameWarning,
             stacklevel=2,
         )
+        return True
 
     def _is_finite(self, logs):
         weights = (weight.numpy() for weight in self.model.trainable_variables)
@@ -209,7 +228,7 @@ class FlightRecorder(keras.callbacks.Callback):
     def _draw(self, epoch):
         count = len(self._compared)
         rows = np.stack([np.full(count, epoch), np.arange(count)], axis=1).astype(np.int32)
-        label = [self.labels[self._compared].reshape(-1).astype(np.int32)] if self.model.num_classes else []
+        label = [] if self._classes is None else [self._classes]
         return self.model.generate(rows, *label)["sample"].numpy()
 
     def _write(self, epoch, logs, real, fake, drawn):
@@ -238,3 +257,17 @@ def _mean_distance(images):
     flat = np.asarray(images, np.float64).reshape(len(images), -1)
     shifts = {1, max(1, len(flat) // 2)}
     return float(np.mean([np.linalg.norm(flat - np.roll(flat, shift, axis=0), axis=1).mean() for shift in shifts]))
+
+
+def _near_distance(images, labels):
+    """What one in twenty of the other images is nearer than to an image, in the median over images.
+
+    Euclidean; the others of the same label, where there are `labels` `[N]` and two images share one.
+    """
+    flat = np.asarray(images, np.float64).reshape(len(images), -1)
+    squares = np.square(flat).sum(axis=1)
+    distances = np.sqrt(np.maximum(squares[:, None] + squares - 2.0 * flat @ flat.T, 0.0))
+    others = ~np.eye(len(flat), dtype=bool)
+    if labels is not None and np.any(others & (labels[:, None] == labels)):
+        others &= labels[:, None] == labels
+    return float(np.median([np.quantile(row[kept], 0.05) for row, kept in zip(distances, others, strict=True) if kept.any()]))

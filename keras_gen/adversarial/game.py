@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_gen.adversarial.averaging import Average, averaged
 from keras_gen.adversarial.losses import LOSSES
 from keras_gen.adversarial.networks import Network, Plain
-from keras_gen.checks import check_integers
+from keras_gen.checks import check_integers, is_integer
 from keras_gen.model import GenerativeModel, batch_mean, check_seed
 from keras_gen.noise import CounterNoise, fold_in
 
@@ -130,9 +130,9 @@ class AdversarialModel(GenerativeModel):
     def __init__(self, data_shape, num_classes=0, seed=None, **kwargs):
         super().__init__(data_shape=data_shape, seed=seed, **kwargs)
         num_classes = num_classes or 0
-        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 0 or num_classes == 1:
+        if not is_integer(num_classes) or num_classes < 0 or num_classes == 1:
             raise ValueError(f"num_classes={num_classes!r}: 0 for a model without labels, or at least 2 classes.")
-        self.num_classes = num_classes
+        self.num_classes = int(num_classes)
 
     # What a subclass says of itself.
 
@@ -177,10 +177,12 @@ class AdversarialModel(GenerativeModel):
             return self.generator.generate(CounterNoise(seed))
         if label is None:
             raise ValueError(f"this {type(self).__name__} draws images of a class: pass label, int32 (B,), one for each seed.")
-        if not tf.is_tensor(label):
+        if not tf.is_tensor(label) or hasattr(label, "numpy"):  # within a graph the values are not known yet
             label = np.asarray(label)
             self.admit_labels(label, "label")
             label = tf.constant(label.astype(np.int32))
+        if not seed.shape[:1].is_compatible_with(label.shape[:1]):
+            raise ValueError(f"{seed.shape[0]} seeds and {label.shape[0]} labels were given: one label is needed for each.")
         return self.generator.generate(CounterNoise(seed), self.one_hot(label))
 
     def sample(self, num, seed=0, label=None):
@@ -291,21 +293,36 @@ class AdversarialModel(GenerativeModel):
             )
 
     def check_batches(self, count, batch_size, steps):
-        meets_last = steps is None or steps >= math.ceil(count / batch_size)
-        if self._normalizes_batch() and (batch_size == 1 or count == 1 or (count % batch_size == 1 and meets_last)):
+        if not self._normalizes_batch():
+            return
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        sizes = [batch_size] * (count >= batch_size)
+        if steps is None or steps >= math.ceil(count / batch_size):
+            sizes += [count % batch_size] * (count % batch_size > 0)
+        # Of a batch each replica gets an equal share, rounded up, and the last one what is left.
+        if any(size - (replicas - 1) * math.ceil(size / replicas) < 2 for size in sizes):
+            made = f", divided among {replicas} replicas, leave one fewer than 2" if replicas > 1 else " make a batch of 1"
             raise ValueError(
-                f"{count} images in batches of {batch_size} make a batch of 1, and batch normalisation needs at least 2: the "
-                "variance of one image is 0. Choose another batch_size, or leave one image out."
+                f"{count} images in batches of {batch_size}{made}, and batch normalisation needs at least 2: the variance of "
+                "one image is 0. Choose another batch_size, or leave some images out."
             )
 
     def _normalizes_batch(self):
         return any(getattr(layer, "normalizes_batch", False) for layer in self._flatten_layers())
 
+    def _run(self, kind, form, *arguments):
+        # Here, since where a program is made the size of its batches may be unknown, and XLA leaves assertions out.
+        if kind == "train" and self._normalizes_batch():
+            x, axis = keras.tree.flatten(arguments[0])[0], int(form == "group")
+            size = min(each.shape[axis] for each in self.distribute_strategy.experimental_local_results(x))
+            if size < 2:
+                where = " for one of the replicas" if self.distribute_strategy.num_replicas_in_sync > 1 else ""
+                raise ValueError(f"a batch of {size}{where}: batch normalisation needs at least 2, the variance of one is 0.")
+        return super()._run(kind, form, *arguments)
+
     def train_step(self, data):
         """Lets each player whose turn it is take a step on the batch, one after the other."""
         x, y, sample_weight = self.unpack(data)
-        if x.shape[0] == 1 and self._normalizes_batch():
-            raise ValueError("a batch of 1 image: batch normalisation needs at least 2, the variance of one is 0.")
         seed, sides = self._next_seed(), self.sides()
         for move in self.moves(x, self._label(y), seed, training=True):
             turn = self.objective.turn(move.side, self.steps_taken)
@@ -320,11 +337,7 @@ class AdversarialModel(GenerativeModel):
                 loss, figures = self.descend(minimised, self._optimizer(move.player), sides[move.player])
                 return [loss, *(figures[name] for name in move.figures)]
 
-            if turn is True:
-                values = play()
-            else:
-                values = tf.cond(turn, play, lambda: [tf.zeros(()) for _ in range(1 + len(move.figures))])  # noqa: B023
-            self._note(move, values, x, turn)
+            self._note(move, play() if turn is True else _played_if(turn, play, 1 + len(move.figures)), x, turn)
         if self.companion is not None:
             self.companion.update(self.steps_taken)
         return self.get_metrics_result()
@@ -363,6 +376,25 @@ class AdversarialModel(GenerativeModel):
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes}
+
+
+def _played_if(turn, play, count):
+    """What `play()` returns, a list of `count` scalars, where `turn`, a scalar bool tensor, is true; else zeros."""
+
+    def pause():
+        return [tf.zeros(()) for _ in range(count)]
+
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return tf.cond(turn, play, pause)
+
+    def all_replicas(strategy, turn, play):
+        def run(each):
+            return strategy.extended.call_for_each_replica(lambda function: function(), args=(each,))
+
+        return tf.cond(strategy.experimental_local_results(turn)[0], lambda: run(play), lambda: run(pause))
+
+    # An optimizer's replicas meet, which they cannot within a branch that each has taken by itself: they take it together.
+    return tf.distribute.get_replica_context().merge_call(all_replicas, args=(turn, play))
 
 
 def batch_size_of(x):

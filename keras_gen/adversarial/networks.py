@@ -14,8 +14,9 @@ from keras_gen.adversarial.convolutions import doubled, halved
 from keras_gen.adversarial.normalization import normalized
 
 LEAK = 0.2  # slope of the critics' leaky ReLU below 0
-# Layers that leave values as they are.
-_RESHAPING = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Permute)
+# Layers and operations, by the names of their classes, that leave values as they are, and those whose values are probabilities.
+_RESHAPING = {"flatten", "reshape", "permute", "ravel", "squeeze", "transpose", "expanddims", "getitem", "identity"}
+_SQUASHING = {"sigmoid", "hardsigmoid", "softmax", "logsigmoid", "logsoftmax"}
 
 
 class Network(keras.layers.Layer):
@@ -300,17 +301,32 @@ class Plain(Network):
                 f"{what} returns shape {('B', *returned)} for an input of shape {('B', *shape)}; it must return "
                 f"{('B', *self.result) if self.result else '(B,) or (B, 1): one logit for each'}."
             )
-        layers = list(network._flatten_layers(include_self=True, recursive=True))
-        last = [layer for layer in layers if layer is network or not isinstance(layer, _RESHAPING)][-1]
-        squashing, activation = type(last).__name__.lower(), getattr(getattr(last, "activation", None), "__name__", "")
-        if not self.result and ({squashing, activation} & {"softmax", "sigmoid", "log_softmax", "log_sigmoid"}):
+        last = _ending(network)
+        squashing = _SQUASHING.intersection(map(_name, (last, getattr(last, "activation", None))))
+        if not self.result and squashing:
             raise ValueError(
-                f"{what} ends in {activation or squashing}: it must return logits. The losses apply the sigmoid themselves; "
-                "on top of another it would bound the logit and starve the generator of gradient."
+                f"{what} ends in {squashing.pop()}: it must return logits. The losses apply the sigmoid themselves; on top of "
+                "another it would bound the logit and starve the generator of gradient."
             )
+        layers = network._flatten_layers(include_self=True, recursive=True)
         self.normalizes_batch = any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
         self.built = True
 
     def call(self, inputs, label=None, noise=None, training=False):
         values = self.network(with_label(inputs, label), training=training)
         return values if self.result else tf.reshape(values, (-1,))
+
+
+def _ending(network):
+    """The last layer or operation of a network that changes values, within the sequential and functional models it ends in.
+
+    What a layer of another kind runs last, it alone knows.
+    """
+    steps = network.layers if isinstance(network, keras.Sequential) else getattr(network, "operations", ())
+    last = next((step for step in reversed(steps) if _name(step) not in _RESHAPING), None)
+    return network if last is None else _ending(last)
+
+
+def _name(part):
+    """The name of a function, or of an object's class, as one word: "logsoftmax" for `log_softmax` and `LogSoftmax`."""
+    return getattr(part, "__name__", type(part).__name__).replace("_", "").lower()

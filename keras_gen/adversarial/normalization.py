@@ -19,7 +19,11 @@ def normalized(layer, values):
     result, mean, variance = _fused(maps, tf.convert_to_tensor(layer.gamma), tf.convert_to_tensor(layer.beta), layer.epsilon)
     count = tf.cast(tf.size(maps) // channels, tf.float32)
     # The operation tells the variance of a population of which the batch is a sample; Keras keeps the batch's own.
-    for moving, own in ((layer.moving_mean, mean), (layer.moving_variance, variance * (count - 1.0) / count)):
+    statistics = [mean, variance * (count - 1.0) / count]
+    replicas = tf.distribute.get_replica_context()
+    if replicas is not None and replicas.num_replicas_in_sync > 1:  # each would keep a copy of its own
+        statistics = replicas.all_reduce("MEAN", statistics)
+    for moving, own in zip((layer.moving_mean, layer.moving_variance), statistics, strict=True):
         moving.assign(moving * layer.momentum + own * (1.0 - layer.momentum))
     return tf.cast(tf.reshape(result, tf.shape(values)), layer.compute_dtype)
 

@@ -51,8 +51,8 @@ def parzen_log_likelihood(samples, validation, test, bandwidths=PARZEN_BANDWIDTH
     protocol = {
         "samples": len(samples),
         "bandwidths": [round(value, 6) for value in bandwidths],
-        "validation_images": min(PARZEN_VALIDATION, len(validation)),
-        "test_images": _identity(test),
+        "validation_images": identity(validation[:PARZEN_VALIDATION]),
+        "test_images": identity(test),
     }
     error = standard_error(per_image, ddof=0)
     return Score("Parzen log-likelihood (nats)", float(np.mean(per_image)), protocol, error, PARZEN_WARNING)
@@ -100,7 +100,7 @@ def frechet_distance(features, samples, images):
     root = _root(covariance)
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ other @ root), 0.0)).sum()
     value = float(np.sum((mean - other_mean) ** 2) + np.trace(covariance) + np.trace(other) - 2.0 * cross)
-    protocol = {"features": features.digest, "samples": len(samples), "images": _identity(np.asarray(images))}
+    protocol = {"features": features.digest, "samples": len(samples), "images": identity(np.asarray(images))}
     return Score("Frechet distance", max(value, 0.0), protocol)
 
 
@@ -127,7 +127,7 @@ def precision_recall(features, samples, images, neighbours=3):
         raise ValueError(f"neighbours={neighbours}: fewer than the {len(samples)} images are needed.")
     drawn, real = np.asarray(features(samples), np.float64), np.asarray(features(images), np.float64)
     protocol = {"features": features.digest, "number": len(samples), "neighbours": neighbours}
-    protocol["images"] = _identity(np.asarray(images))
+    protocol["images"] = identity(np.asarray(images))
 
     def share(points, others):
         radii = np.concatenate([
@@ -164,7 +164,12 @@ def nearest_neighbour_error(samples, sample_labels, test, test_labels):
         )
     wrong = sample_labels[nearest(test, samples)[0]] != test_labels
     error = standard_error(wrong, ddof=0)
-    protocol = {"samples": len(samples), "test_images": _identity(test), "distance": "Euclidean, pixels in [0, 1]"}
+    protocol = {
+        "samples": len(samples),
+        "test_images": identity(test),
+        "test_labels": identity(test_labels, "labels"),
+        "distance": "Euclidean, pixels in [0, 1]",
+    }
     return Score("1-nearest-neighbour error", float(np.mean(wrong)), protocol, error)
 
 
@@ -256,7 +261,7 @@ def _root(matrix):
     return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
 
 
-def _identity(images):
-    """Which images a figure was computed on: their number and a digest."""
-    values = np.ascontiguousarray(np.asarray(images, np.float32))
-    return f"{len(values)} images, sha256 {hashlib.sha256(values.tobytes()).hexdigest()[:12]}"
+def identity(values, what="images"):
+    """Which images, or labels, a figure was computed on: their number and a digest, for protocols."""
+    values = np.ascontiguousarray(np.asarray(values, np.float32))
+    return f"{len(values)} {what}, sha256 {hashlib.sha256(values.tobytes()).hexdigest()[:12]}"

@@ -14,7 +14,7 @@ class ProtocolError(ValueError):
 class Score:
     """A figure with its protocol.
 
-    Scores can be compared (`<`, `>`) and subtracted where name and protocol are the same.
+    Scores can be compared (`<`, `==`, ...) and subtracted where name and protocol are the same; else that is a `ProtocolError`.
 
     Attributes:
         name: what it is.
@@ -43,6 +43,12 @@ class Score:
         if differences:
             raise ProtocolError(f"scores of different protocols cannot be compared: {'; '.join(differences)}.")
         return other.value
+
+    def __eq__(self, other):
+        return self.value == self._checked(other) if isinstance(other, Score) else NotImplemented
+
+    def __hash__(self):
+        return hash((self.name, self.value))
 
     def __lt__(self, other):
         return self.value < self._checked(other)

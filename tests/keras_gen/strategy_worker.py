@@ -1,4 +1,6 @@
-"""Trains a small VAE under a strategy. As a program it prints what came of it as JSON, since devices are set at start-up.
+"""Trains a small VAE and small games under a strategy.
+
+As a program it prints what came of it as JSON, since devices are set at start-up.
 
     python strategy_worker.py mirrored|multi_worker BATCH_SIZE
 """
@@ -47,6 +49,26 @@ def updates_of_one_step(strategy, images, count):
     return np.array(updates)
 
 
+def play(strategy, images, kind, settings, **rules):
+    """What came of a game of these rules over twelve steps: the moves of both sides, the weights, whether copies agree."""
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        model = kind(data_shape=(4, 4, 1), latent_dim=2, seed=0, **settings)
+        model.compile(objective=kg.Game(**rules), jit_compile=False)
+    model.fit(images[:48], batch_size=8, epochs=2, verbose=0)
+    optimizers = model.critic_optimizer, model.optimizer
+    return {"moves": [int(optimizer.iterations.numpy()) for optimizer in optimizers], **state(strategy, model)}
+
+
+def state(strategy, model):
+    """The model's variables in a row, as JSON takes them, and whether all replicas hold the same."""
+    copies = [[local.numpy().ravel() for local in strategy.experimental_local_results(v.value)] for v in model.variables]
+    return {
+        "weights": np.concatenate([of_replicas[0] for of_replicas in copies]).tolist(),
+        "copies_identical": all(np.array_equal(copy, of[0]) for of in copies for copy in of),
+    }
+
+
 def results(name, batch_size):
     """What came of the training under the strategy of that name, "none", "mirrored" or "multi_worker"."""
     strategy = strategy_named(name)
@@ -59,13 +81,17 @@ def results(name, batch_size):
         return kg.noise.BatchNoise(model._next_seed(), (1,)).uniform((4,))
 
     draws = strategy.experimental_local_results(strategy.run(tf.function(noise_of_replica)))
-    copies = [[local.numpy().ravel() for local in strategy.experimental_local_results(v.value)] for v in model.variables]
+    games = {}
+    if name != "none":
+        games["alternate"] = play(strategy, images, kg.DCGAN, {"filters": (2,)}, schedule="alternate", critic_steps=2)
+    if name == "mirrored":
+        games["every step"] = play(strategy, images, kg.GAN, {"hidden_units": (4,), "critic_units": (4,)})
     result = {
         "replicas": strategy.num_replicas_in_sync,
         "history": history,
         "draws": [draw.numpy().ravel().tolist() for draw in draws],
-        "weights": np.concatenate([of_replicas[0] for of_replicas in copies]).tolist(),
-        "copies_identical": all(np.array_equal(copy, of[0]) for of in copies for copy in of),
+        "games": games,
+        **state(strategy, model),
     }
     if name != "multi_worker":
         updates = updates_of_one_step(strategy, images[:40], 400)

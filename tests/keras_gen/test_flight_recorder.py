@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import keras_gen as kg
+from training import data
 
 SHAPE = (8, 8, 1)
 
@@ -38,17 +39,20 @@ def test_the_recorder_reports_both_sides(tmp_path):
     assert float(value) == pytest.approx(history["jensen_shannon"][-1], rel=1e-5)
 
 
+class Spoil(keras.callbacks.Callback):
+    """Makes a weight NaN at the end of some epochs."""
+
+    def __init__(self, epochs):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch in self.epochs:
+            weight = self.model.critic.trainable_variables[0]
+            weight.assign(np.full(weight.shape, np.nan, np.float32))
+
+
 def test_the_recorder_goes_back_from_a_nan_and_stops_where_it_cannot():
-    class Spoil(keras.callbacks.Callback):
-        def __init__(self, epochs):
-            super().__init__()
-            self.epochs = epochs
-
-        def on_epoch_end(self, epoch, logs=None):
-            if epoch in self.epochs:
-                weight = self.model.critic.trainable_variables[0]
-                weight.assign(np.full(weight.shape, np.nan, np.float32))
-
     model = small_gan()
     model.compile(jit_compile=False)
     recorder = kg.callbacks.FlightRecorder(grey(40, seed=5), rewinds=1)
@@ -56,6 +60,7 @@ def test_the_recorder_goes_back_from_a_nan_and_stops_where_it_cannot():
         history = model.fit(grey(64), batch_size=16, epochs=4, callbacks=[Spoil({2}), recorder], verbose=0).history
     assert len(history["loss"]) == 4 and np.isfinite(history["loss"]).all()
     assert all(np.isfinite(w.numpy()).all() for w in model.trainable_variables)
+    assert history["rewinds"] == [0.0, 0.0, 1.0, 1.0] and history["loss"][2] == history["loss"][1]
     model = small_gan()
     model.compile(jit_compile=False)
     with pytest.warns(kg.callbacks.GameWarning, match="training stops"):
@@ -64,6 +69,32 @@ def test_the_recorder_goes_back_from_a_nan_and_stops_where_it_cannot():
             callbacks=[Spoil({1, 2, 3}), kg.callbacks.FlightRecorder(grey(40, seed=5), rewinds=1)],
         ).history
     assert len(history["loss"]) == 3
+    assert all(np.isfinite(w.numpy()).all() for w in model.trainable_variables)
+
+
+def test_a_training_that_is_continued_goes_back_as_one_that_was_not_interrupted(tmp_path):
+    def train(model, epochs, done=0, before=None):
+        callbacks = [Spoil({0, 2}), kg.callbacks.FlightRecorder(grey(40, seed=5), rewinds=2, before=before)]
+        options = {"batch_size": 16, "callbacks": callbacks, "verbose": 0}
+        with pytest.warns(kg.callbacks.GameWarning, match="back to the last good epoch"):
+            history = model.fit(grey(64), epochs=epochs, initial_epoch=done, **options).history
+        return {name: values[-1] for name, values in history.items()}
+
+    straight, stopped = small_gan(), small_gan()
+    stopped.set_weights(straight.get_weights())
+    for model in (straight, stopped):
+        model.compile(jit_compile=False)
+    wanted = train(straight, 3)
+    before = train(stopped, 2)
+    stopped.save(tmp_path / "model.keras")
+    stopped = keras.saving.load_model(tmp_path / "model.keras")
+    assert train(stopped, 3, 2, before) == wanted and wanted["rewinds"] == 2.0
+    for got, value in zip(stopped.variables, straight.variables, strict=True):
+        np.testing.assert_array_equal(got.numpy(), value.numpy(), err_msg=got.path)
+    # It has gone back as often as it may.
+    with pytest.warns(kg.callbacks.GameWarning, match="after going back 2 times: training stops"):
+        recorder = kg.callbacks.FlightRecorder(grey(40, seed=5), rewinds=2, before=wanted)
+        stopped.fit(grey(64), batch_size=16, epochs=5, initial_epoch=3, callbacks=[Spoil({3}), recorder], verbose=0)
 
 
 def test_the_recorder_says_in_words_what_goes_wrong():
@@ -131,7 +162,7 @@ def test_a_least_squares_critic_is_undecided_at_one_half():
 
 
 class Perfect(kg.GAN):
-    """Draws images of the data, of the class that is asked for."""
+    """Draws images of the data, of the class that is asked for if any is."""
 
     def __init__(self, images, labels, **kwargs):
         super().__init__(**kwargs)
@@ -140,7 +171,7 @@ class Perfect(kg.GAN):
     def generate(self, seed, label=None):
         images, labels = self._data
         turn = np.asarray(seed)[:, 1] * 31 + np.asarray(seed)[:, 0]
-        rows = [np.flatnonzero(labels == each) for each in label]
+        rows = [np.arange(len(images))] * len(turn) if label is None else [np.flatnonzero(labels == each) for each in label]
         return {"sample": tf.constant(np.stack([images[row[k % len(row)]] for row, k in zip(rows, turn, strict=True)]))}
 
 
@@ -154,6 +185,33 @@ def test_images_in_the_order_of_their_labels_are_compared_with_draws_of_the_same
     history = model.fit(images[::40], labels[::40], batch_size=10, callbacks=[recorder], verbose=0).history
     assert history["diversity"][0] == pytest.approx(1.0, abs=0.2)
     assert history["collapsed"] == history["critic_weak"] == [0.0]
+
+
+def test_a_collapse_onto_some_images_or_onto_one_of_each_class_is_found():
+    digits = data.load("digits")
+    images, labels = data.to_float(digits.train), digits.labels["train"]
+    held_out = data.to_float(digits.validation), digits.labels["validation"]
+
+    def logs_of(drawn, of, num_classes=0):
+        sizes = {"latent_dim": 4, "hidden_units": (4,), "critic_units": (4,)}
+        model = Perfect(drawn, of, data_shape=SHAPE, num_classes=num_classes, seed=1, **sizes)
+        model.compile(jit_compile=False)
+        recorder = kg.callbacks.FlightRecorder(*held_out[: 2 if num_classes else 1])
+        recorder.set_model(model)
+        recorder.on_train_begin()
+        recorder.on_epoch_end(0, logs := {})
+        return logs
+
+    one_of_each = np.array([np.flatnonzero(labels == each)[0] for each in range(10)])
+    for chosen, classes in ((one_of_each[:1], 0), (one_of_each[:2], 0), (one_of_each, 0), (one_of_each, 10)):
+        repeated = np.repeat(images[chosen], 40, axis=0)  # with differences that nobody sees
+        repeated = np.clip(repeated + 0.005 * np.random.default_rng(0).standard_normal(repeated.shape), 0, 1).astype(np.float32)
+        logs = logs_of(repeated, np.repeat(labels[chosen], 40), classes)
+        assert logs["collapsed"] == 1.0 and logs["separation"] < 0.05
+        assert (logs["diversity"] > 0.3) == (len(chosen) > 1)
+    for classes in (0, 10):
+        logs = logs_of(images, labels, classes)
+        assert logs["collapsed"] == 0.0 and logs["separation"] == pytest.approx(1.0, abs=0.2)
 
 
 def test_what_the_recorder_refuses():

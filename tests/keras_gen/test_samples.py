@@ -41,6 +41,15 @@ def test_parzen_windows_by_direct_computation():
     assert score.standard_error == pytest.approx(np.std(direct) / math.sqrt(5))
 
 
+def test_a_protocol_names_all_data_that_the_figure_depends_on():
+    scores = [evaluation.parzen_log_likelihood(images(9), validation, images(5, 1)) for validation in (images(7), images(7, 2))]
+    with pytest.raises(evaluation.ProtocolError, match="validation_images is '7 images, sha256 .*' here and '7 images"):
+        assert scores[0] < scores[1]
+    one, other = (evaluation.nearest_neighbour_error(images(2), [0, 1], images(2), labels) for labels in ([0, 1], [1, 1]))
+    with pytest.raises(evaluation.ProtocolError, match="test_labels is '2 labels, sha256"):
+        assert one < other
+
+
 def test_parzen_takes_the_bandwidth_that_is_best_on_validation():
     random = np.random.default_rng(0)
     samples = np.clip(0.5 + 0.05 * random.standard_normal((400, 2, 2, 1)), 0, 1)
@@ -130,6 +139,12 @@ def test_scores_of_different_protocols_are_not_compared():
         assert one < evaluation.Score("b", 2.0, {"samples": 10})
     with pytest.raises(TypeError, match="no protocol"):
         assert one < 2.0
+    same, further = evaluation.Score("a", 1.0, {"samples": 10}), evaluation.Score("a", 1.0, {"samples": 20})
+    assert one == same and one != other and len({one, same, other}) == 2
+    assert one != 1.0 and one is not None and one not in [None, "a"]
+    for differ in (lambda: one == further, lambda: one != further):
+        with pytest.raises(evaluation.ProtocolError, match="samples is 10 here and 20 there"):
+            differ()
 
 
 def test_feature_networks_keep_their_digest(tmp_path):

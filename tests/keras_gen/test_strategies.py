@@ -87,3 +87,12 @@ def test_workers_train_in_step(workers, mirrored):
     # Two processes do what two devices of one process do.
     for name, values in mirrored["history"].items():
         np.testing.assert_allclose(workers[0]["history"][name], values, rtol=1e-4)
+
+
+def test_sides_of_a_game_keep_their_turns_and_identical_weights(workers, mirrored):
+    assert {name: game["moves"] for name, game in mirrored["games"].items()} == {"every step": [12, 12], "alternate": [8, 4]}
+    assert all(game["copies_identical"] for game in mirrored["games"].values())
+    # Sides that move in turn, and statistics of batches, in two processes as on two devices of one.
+    games = [worker["games"]["alternate"] for worker in workers]
+    assert games[0] == games[1] and games[0]["moves"] == [8, 4]
+    np.testing.assert_allclose(games[0]["weights"], mirrored["games"]["alternate"]["weights"], rtol=1e-3, atol=1e-5)

@@ -10,12 +10,14 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import keras_gen as kg
+import training.run
 from keras_gen import evaluation
-from keras_gen.callbacks import GameWarning
-from tests.training.helpers import assert_same_run, rows
+from keras_gen.callbacks import FlightRecorder, GameWarning
+from tests.training.helpers import Killed, assert_same_run, dies_at, rows, weights
 from training import data, labels, report
+from training.callbacks import TrainingDiverged, histogram
 from training.evaluate import evaluate
-from training.evaluate_samples import FrechetCurve, draw, shipped_features
+from training.evaluate_samples import FrechetCurve, classification_error, draw, evaluate_samples, shipped_features
 from training.folder import RunFolder
 from training.run import train
 
@@ -46,6 +48,10 @@ def test_the_report_says_what_was_found_for_some_epochs_in_a_row():
     page = report.findings(rows)
     assert "Epochs 7 to 9, 11 to 14: the critic tells" in page and "collapsed" not in page
     assert "nothing: no side has won" in report.findings(rows[:6])
+    rows = [{"epoch": epoch, "rewinds": float(rewinds)} for epoch, rewinds in enumerate((0, 1, 1, 2, 2), start=1)]
+    page = report.findings(rows)
+    assert "not finite: 2, 4." in page and "nothing" not in page
+    assert "not finite: 1." in report.findings([{"epoch": 1, "rewinds": 1.0}])
 
 
 def class_folder(path, classes, channels=3, count=24):
@@ -103,22 +109,12 @@ def test_classes_that_data_and_recipe_do_not_share(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-class Killed(BaseException):
-    """Stands for the death of the process."""
-
-
 def test_a_stopped_game_resumes_exactly(tmp_path, monkeypatch):
     # Alternate turns over an odd number of batches: whose turn is next is a part of what is saved.
     settings = ["aae_semi_supervised", tmp_path / "run", "turns=alternate", "labelled=50", "average=0.9"]
     play(*settings[:1], tmp_path / "reference", *settings[2:], epochs=2)
-    save = RunFolder.save_checkpoint
-
-    def dies_after(folder, model, epoch):
-        save(folder, model, epoch)
-        raise Killed
-
     with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "save_checkpoint", dies_after)
+        dies_at(patch, "save_checkpoint")
         with pytest.raises(Killed):
             play(*settings, epochs=2)
     assert play(*settings, epochs=2, resume=True)["resumed_from"] == 1
@@ -127,6 +123,74 @@ def test_a_stopped_game_resumes_exactly(tmp_path, monkeypatch):
     published = (tmp_path / "run" / "model.keras").read_bytes()
     assert play(*settings, epochs=2, resume=True)["resumed_from"] == 2
     assert (tmp_path / "run" / "model.keras").read_bytes() == published
+
+
+class Spoiled(FlightRecorder):
+    """Finds a weight that is no number after some epochs."""
+
+    epochs = (0, 2)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch in self.epochs:
+            weight = self.model.critic.trainable_variables[0]
+            weight.assign(np.full(weight.shape, np.nan, np.float32))
+        super().on_epoch_end(epoch, logs)
+
+
+@pytest.mark.filterwarnings("ignore::keras_gen.callbacks.GameWarning")
+def test_a_run_that_is_taken_back_is_resumed_exactly_and_its_report_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(training.run, "FlightRecorder", Spoiled)
+    play("gan", tmp_path / "reference", epochs=3)
+    with monkeypatch.context() as patch:
+        dies_at(patch, "save_checkpoint", 2)
+        with pytest.raises(Killed):
+            play("gan", tmp_path / "run", epochs=3)
+    play("gan", tmp_path / "run", epochs=3, resume=True)
+    assert_same_run(tmp_path / "run", tmp_path / "reference")
+    assert [row["rewinds"] for row in rows(tmp_path / "run")] == [1.0, 1.0, 2.0]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Epochs taken back, since weights or losses were not finite: 1, 3" in page
+    assert "<h3>critic loss</h3>" in page  # though the first epoch has none
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard" / "game"))
+    events.Reload()
+    assert "rewinds" in events.Tags()["tensors"]
+    logits = json.loads((tmp_path / "run" / "logits.json").read_text())
+    assert logits["epoch"] == 3 and sum(logits["data"]) == sum(logits["drawn images"]) == 179
+    assert "logits of the critic after epoch 3, number of images</h3><svg" in page
+    # Where all is in vain the run ends as one that diverged, with nothing that is not finite in its last checkpoint.
+    monkeypatch.setattr(Spoiled, "epochs", range(9))
+    with pytest.raises(TrainingDiverged, match="diverged in epoch 4"):
+        play("gan", tmp_path / "vain", epochs=9)
+    assert len(rows(tmp_path / "vain")) == 3 and not (tmp_path / "vain" / "model.keras").exists()
+    assert all(np.isfinite(array).all() for array in weights(tmp_path / "vain" / "checkpoints" / "epoch-0003.keras").values())
+
+
+def test_histograms_of_logits():
+    drawn = histogram(np.array([0.0, 1.0, 4.0]), np.array([-4.0, 4.0]))
+    assert len(drawn["edges"]) == 41 and [drawn["edges"][0], drawn["edges"][-1]] == [-4.0, 4.0]
+    assert drawn["data"][20] == drawn["data"][25] == drawn["data"][39] == drawn["drawn images"][0] == 1
+    assert sum(histogram(np.array([np.inf, 1.0], np.float16), np.zeros(2))["data"]) == 2
+
+
+def test_features_are_for_images_of_one_size():
+    digits = data.load("digits")
+    assert shipped_features(digits).data_shape == digits.shape
+    larger = dataclasses.replace(digits, train=np.zeros((2, 16, 16, 1), np.uint8))
+    assert shipped_features(larger) is None and shipped_features(dataclasses.replace(digits, name="faces")) is None
+    images = {"train": digits.train[:40], "validation": digits.validation[:20], "test": digits.test[:20]}
+    larger = dataclasses.replace(digits, **{split: np.repeat(values, 2, axis=1) for split, values in images.items()})
+    model = kg.GAN(larger.shape, latent_dim=2, hidden_units=(4,), critic_units=(4,), seed=0)
+    assert "Frechet distance" not in evaluate_samples(model, larger, larger.test, "test", {"latent_dim": 2}, 0)["figures"]
+
+
+def test_an_error_of_classification_names_its_images_and_labels():
+    model = kg.AdversarialAutoencoder((8, 8, 1), latent_dim=2, hidden_units=(4,), categories=3, seed=0)
+    images = np.random.default_rng(0).random((6, 8, 8, 1)).astype(np.float32)
+    one = classification_error(model, images, np.arange(6) % 3)
+    with pytest.raises(evaluation.ProtocolError, match="images is '6 images, sha256"):
+        assert one < classification_error(model, images[::-1], np.arange(6) % 3)
+    with pytest.raises(evaluation.ProtocolError, match="labels is '6 labels, sha256"):
+        assert one < classification_error(model, images, np.arange(6) % 2)
 
 
 def test_the_recorder_is_in_tensorboard_and_in_the_report(tmp_path):
@@ -145,7 +209,8 @@ def test_an_adversarial_autoencoder_on_digits(tmp_path):
 
 
 def test_the_frechet_distance_is_followed_in_training():
-    features, images = shipped_features("digits"), data.to_float(data.load("digits").train[:300])
+    digits = data.load("digits")
+    features, images = shipped_features(digits), data.to_float(digits.train[:300])
     model = kg.DCGAN((8, 8, 1), filters=(4, 8), latent_dim=4, seed=0)
     model.compile(objective=kg.Game(average=0.9))
     seen = {}

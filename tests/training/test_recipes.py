@@ -109,3 +109,10 @@ def test_digest():
     assert recipes.digest(VAE, settings) == recipes.digest(VAE, dict(reversed(settings.items())))
     assert recipes.digest(VAE, settings) != recipes.digest(VAE, {**settings, "latent_dim": 3})
     assert recipes.digest(VAE, settings) != recipes.digest(recipes.RECIPES["iwae"], settings)
+
+
+def test_a_summary_says_on_which_data_images_are_of_a_class():
+    recipe = recipes.get_recipe("dcgan")
+    labelled = [name for name, settings in recipe.for_data.items() if settings.get("num_classes")]
+    assert not recipe.settings["num_classes"]
+    assert recipe.summary.endswith(f"class-conditional on {' and '.join(labelled)}")
