@@ -112,6 +112,7 @@ def _checked_arrays(model, x, y, sample_weight, source):
         if part is not None and (not len(part.shape) or len(part) != len(x)):
             rows = len(part) if len(part.shape) else "no"
             raise ValueError(f"{name} has {rows} rows, {source} has {len(x)}: one is needed for each image.")
+    _check_strings(model, y, "y holds")
     model.check_input(x, y, source)
     return x, y, sample_weight if sample_weight is None else weight_rows(sample_weight)
 
@@ -132,10 +133,20 @@ def _check_batch(model, batch, source):
     images, labels, weights = triple(batch, f"a batch of {source}")
     if not is_array(images):
         raise ValueError(f"batches of {source} begin with a {type(images).__name__}: an array of images is needed there.")
+    _check_strings(model, batch, f"batches of {source} hold")
     model.check_input(images, labels, source, whole=False)
     for name, part in (("labels", labels), ("weights", weights)):
         if part is not None and is_array(part) and len(part) != len(images):
             raise ValueError(f"a batch of {source} has {len(images)} images and {len(part)} {name}: one is needed for each.")
+
+
+def _check_strings(model, data, what):
+    arrays = [part for part in keras.tree.flatten(data) if is_array(part)]
+    if model.jit_compile and any(np.asarray(part).dtype.kind in "OSU" for part in arrays):
+        raise ValueError(
+            f"{what} strings, which XLA does not know: leave them out, of a data set say by dataset.map(lambda images, "
+            "names: images), or compile(jit_compile=False)."
+        )
 
 
 def _checked_dataset(model, dataset, steps, source, steps_name):
@@ -143,11 +154,6 @@ def _checked_dataset(model, dataset, steps, source, steps_name):
     images = spec[0] if isinstance(spec, tuple) and spec else spec
     if isinstance(images, tf.TypeSpec) and hasattr(images, "shape"):  # other structures show in the first batch
         model.check_shape(images.shape, images.dtype, f"batches of {source}")
-    if model.jit_compile and any(getattr(part, "dtype", None) == tf.string for part in tf.nest.flatten(spec)):
-        raise ValueError(
-            f"batches of {source} hold strings, which XLA does not know: leave them out by map, say dataset.map(lambda images, "
-            "names: images), or compile(jit_compile=False)."
-        )
     cardinality = int(dataset.cardinality())
     length = {tf.data.INFINITE_CARDINALITY: None, tf.data.UNKNOWN_CARDINALITY: 1}.get(cardinality, cardinality)
     _check_length(length, steps, source, steps_name)

@@ -17,13 +17,13 @@ GROUP_STEPS = 128
 
 
 class Feed(NamedTuple):
-    """A stream of groups of batches.
+    """A stream of groups of batches, or what is known of a stream of single batches that Keras feeds by itself.
 
     Attributes:
         dataset: `tf.data.Dataset` of pairs (group, sizes). Tensors of a group have shape `[n, B, ...]`: the batches of n steps.
-            `sizes`, int32 `[n]`, says how many rows of each are images; the rest is padding.
+            `sizes`, int32 `[n]`, says how many rows of each are images; the rest is padding. None for single batches.
         steps: steps an epoch; None where the data do not say.
-        group_steps: steps of a full group.
+        group_steps: steps of a full group; 0 for single batches.
     """
 
     dataset: Any

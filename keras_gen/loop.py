@@ -37,6 +37,8 @@ _NO_PROGRESS = {"train": None, "test": None}
 class DeviceLoop:
     """Mixed into a `keras.Model` before it: overrides `fit`, `evaluate` and what makes their step functions.
 
+    What a callback may call while they run, `predict` and the methods of one batch, is not affected by it.
+
     Groups are used where they are the same computation: on one replica, not eagerly, with data that can be stacked, and
     while no callback needs to see each step. Otherwise each step is a call, as in Keras.
 
@@ -114,11 +116,13 @@ class DeviceLoop:
                 kwargs["validation_data"], kwargs["validation_steps"], test = prepared
             # Keras counts its steps by those of the training: one that is fed by single batches must know where to end.
             test = test or feed.Feed(None, kwargs.get("validation_steps"), 0)
+        if not train and kwargs.get("steps_per_epoch"):  # which a call of several steps may not divide
+            train = feed.Feed(None, kwargs["steps_per_epoch"], 0)
         if train:
             callbacks = _ExactSteps(self, callbacks, verbose, epochs=epochs, steps=train.steps)
         if isinstance(x, tf.data.Dataset):
             batch_size, kwargs["shuffle"] = None, False  # Keras warns that it ignores its own default
-        with self._in_groups(limit, train, test, heeds_nan):
+        with self._in_groups(self._steps_of(train, limit), train, test, heeds_nan):
             return super().fit(x, y, batch_size, epochs, verbose, callbacks, validation_split=validation_split, **kwargs)
 
     def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, steps=None, **kwargs):
@@ -136,7 +140,7 @@ class DeviceLoop:
             y = sample_weight = batch_size = None
         if test:
             kwargs["callbacks"] = _ExactSteps(self, kwargs.get("callbacks"), verbose, epochs=1, steps=steps, history=False)
-        with self._in_groups(limit, None, test or feed.Feed(None, steps, 0)):
+        with self._in_groups(self._steps_of(test, limit), None, test or feed.Feed(None, steps, 0)):
             return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, **kwargs)
 
     def predict(self, *args, **kwargs):
@@ -180,6 +184,10 @@ class DeviceLoop:
             return 1
         return feed.GROUP_STEPS if self._steps_setting == 1 else self._steps_setting
 
+    def _steps_of(self, fed, limit):
+        """Steps that a call takes of a feed: as many as a group has, or as the user has set where there are no groups."""
+        return min(limit, fed.group_steps if fed and fed.group_steps else self._steps_setting)
+
     def _prepared(self, data, batch_size, steps, limit, order=None):
         """What Keras is given for `data`, a triple (x, y, sample_weight): (dataset, steps, feed of groups or None).
 
@@ -205,11 +213,10 @@ class DeviceLoop:
         return (made.dataset, made.steps, made) if alone else (feed.one_by_one(made), made.steps, None)
 
     @contextlib.contextmanager
-    def _in_groups(self, limit, train, test, heeds_nan=False):
-        """While Keras's `fit` or `evaluate` runs: its iterators give groups, of which a call takes `limit` steps."""
-        sizes = [each.group_steps for each in (train, test) if each and each.group_steps]
+    def _in_groups(self, steps, train, test, heeds_nan=False):
+        """While Keras's `fit` or `evaluate` runs: a call takes `steps` steps of what the feeds give."""
         progress = {"train": train and _Progress(train, heeds_nan), "test": test and _Progress(test)}
-        with self._in_force(progress, min(limit, sizes[0]) if sizes else self._steps_setting):
+        with self._in_force(progress, steps):
             yield
 
     @contextlib.contextmanager

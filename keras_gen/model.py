@@ -352,7 +352,7 @@ def one_after_another(gradients):
 def batch_mean(loss, sample_weight):
     """The mean of `loss` `[B]` over the batch, each row times its weight where there are weights."""
     values = loss if sample_weight is None else loss * tf.cast(sample_weight, loss.dtype)
-    if values.shape[0] is None:  # a replica may be given no row of a short batch: 0, where a mean would be NaN for all replicas
+    if not values.shape[0]:  # a replica may be given no row of a short batch: 0, where a mean would be NaN for all replicas
         return tf.math.divide_no_nan(tf.reduce_sum(values), tf.cast(tf.size(values), values.dtype))
     return tf.reduce_mean(values)
 

@@ -2,6 +2,11 @@
 
 import keras
 import pytest
+import tensorflow as tf
+
+# The suite runs a process for each core: a second thread in each would only get in the way of the other. What tests start as
+# processes of their own has as many threads as a user's.
+tf.config.threading.set_intra_op_parallelism_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -135,7 +135,9 @@ def check_finite(model, figures, epoch):
 def histogram(real, fake):
     """The distributions of a critic's logits for data and drawn images, `[N]` each: `edges`, and counts between them."""
     real, fake = (np.nan_to_num(np.asarray(logits, np.float32)).astype(np.float64) for logits in (real, fake))
-    edges = np.histogram_bin_edges(np.concatenate([real, fake]), bins=40)
+    low, high = (end([real.min(), fake.min(), real.max(), fake.max()]) for end in (min, max))
+    margin = max(0.5, 0.5 * abs(low)) if low == high else 0.0
+    edges = np.linspace(low - margin, high + margin, 41)
     counts = {"data": real, "drawn images": fake}
     return {"edges": edges.tolist(), **{name: np.histogram(each, edges)[0].tolist() for name, each in counts.items()}}
 

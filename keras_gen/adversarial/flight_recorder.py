@@ -63,7 +63,8 @@ class FlightRecorder(keras.callbacks.Callback):
     * `rewinds`: times that training was taken back so far.
 
     After an epoch that leaves a number that is not finite, the weights and the optimizers go back to where it began, and
-    training goes on with other noise. What Keras has logged of the epoch is then replaced by that of the last good one.
+    training goes on with other noise. What Keras has logged of the epoch is then replaced by that of the last good one. After
+    `rewinds` times training stops instead, and the logs show what was not finite.
 
     ```python
     model.fit(images, epochs=50, callbacks=[keras_gen.callbacks.FlightRecorder(held_out)])

@@ -14,7 +14,8 @@ class ProtocolError(ValueError):
 class Score:
     """A figure with its protocol.
 
-    Scores can be compared (`<`, `==`, ...) and subtracted where name and protocol are the same; else that is a `ProtocolError`.
+    Scores can be compared (`<`, `==`, ...) and subtracted where name and protocol are the same; else that is a `ProtocolError`,
+    also where `in` looks through a list.
 
     Attributes:
         name: what it is.
@@ -48,7 +49,7 @@ class Score:
         return self.value == self._checked(other) if isinstance(other, Score) else NotImplemented
 
     def __hash__(self):
-        return hash((self.name, self.value))
+        return hash((self.name, self.value, repr(sorted(self.protocol.items()))))
 
     def __lt__(self, other):
         return self.value < self._checked(other)

@@ -111,12 +111,11 @@ class LikelihoodRatio(Objective):
             signal -= tf.stop_gradient(guess)
             if self.baseline in ("running_mean", "input"):
                 average = companion.means[index]
-                updates.append((average, self._averaged(average.value, tf.reduce_mean(signal, axis=(-2, -1)))))
+                updates.append((average, self._averaged(average.value, tf.reduce_mean, signal)))
             signal -= mean
             if self.normalize:
                 variance = companion.variances[index]
-                now = tf.math.reduce_variance(signal, axis=(-2, -1))
-                updates.append((variance, self._averaged(variance.value, now)))
+                updates.append((variance, self._averaged(variance.value, tf.math.reduce_variance, signal)))
                 scale = _over_batch(tf.maximum(1.0, tf.sqrt(variance.value)))
             earned = (signal * choice.log_q + choice.added_back) / scale + fit
             surrogate += tf.reduce_sum(earned, axis=list(range(len(earned.shape) - 2)))
@@ -133,8 +132,11 @@ class LikelihoodRatio(Objective):
         guess = companion.networks[index](choice.seen) if self.baseline == "input" else 0.0
         return _over_batch(companion.means[index].value), guess
 
-    def _averaged(self, past, now):
-        return self.decay * past + (1.0 - self.decay) * now
+    def _averaged(self, past, statistic, signal):
+        average = self.decay * past + (1.0 - self.decay) * statistic(signal, axis=(-2, -1))
+        if signal.shape.num_elements():
+            return average
+        return tf.where(tf.size(signal) > 0, average, past)  # a replica may be given no row of a short batch
 
     def get_config(self):
         own = ("baseline", "decay", "normalize", "hidden_units")

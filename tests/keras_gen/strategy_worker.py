@@ -60,6 +60,16 @@ def play(strategy, images, kind, settings, **rules):
     return {"moves": [int(optimizer.iterations.numpy()) for optimizer in optimizers], **state(strategy, model)}
 
 
+def odd_batches(strategy, images):
+    """What came of two epochs of four batches, three a call, the last of one image, which is none for one replica."""
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        model = kg.SigmoidBeliefNetwork(data_shape=(4, 4, 1), units=(3,), seed=0)
+        model.compile(objective=kg.objectives.NVIL(), steps_per_execution=3, jit_compile=False)
+    history = model.fit(images[:49], batch_size=16, epochs=2, verbose=0).history
+    return {"steps": int(model.steps_taken), "history": history, **state(strategy, model)}
+
+
 def state(strategy, model):
     """The model's variables in a row, as JSON takes them, and whether all replicas hold the same."""
     copies = [[local.numpy().ravel() for local in strategy.experimental_local_results(v.value)] for v in model.variables]
@@ -81,16 +91,18 @@ def results(name, batch_size):
         return kg.noise.BatchNoise(model._next_seed(), (1,)).uniform((4,))
 
     draws = strategy.experimental_local_results(strategy.run(tf.function(noise_of_replica)))
-    games = {}
+    games, odd = {}, None
     if name != "none":
         games["alternate"] = play(strategy, images, kg.DCGAN, {"filters": (2,)}, schedule="alternate", critic_steps=2)
     if name == "mirrored":
         games["every step"] = play(strategy, images, kg.GAN, {"hidden_units": (4,), "critic_units": (4,)})
+        odd = odd_batches(strategy, images)
     result = {
         "replicas": strategy.num_replicas_in_sync,
         "history": history,
         "draws": [draw.numpy().ravel().tolist() for draw in draws],
         "games": games,
+        "odd batches": odd,
         **state(strategy, model),
     }
     if name != "multi_worker":

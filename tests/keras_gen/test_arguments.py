@@ -175,9 +175,18 @@ def test_batches_of_one_image_are_counted_as_they_are_met():
 
 
 def test_strings_beside_the_images_are_refused_under_xla_and_taken_without():
-    named = batches(IMAGES, np.array(["a"] * 24))
-    model = new_vae(compiled=False)
+    names = np.array(["a"] * 24)
+    model, free = new_vae(compiled=False), new_vae()
     model.compile(jit_compile=True)
-    with pytest.raises(ValueError, match="x hold strings, which XLA does not know: leave them out by map"):
-        model.fit(named, verbose=0)
-    assert np.isfinite(new_vae().fit(named, verbose=0).history["loss"][0])
+
+    def generated():
+        while True:
+            yield IMAGES, names
+
+    for arguments in (lambda: (batches(IMAGES, names),)), (lambda: (IMAGES, names)), (lambda: (generated(),)):
+        with pytest.raises(ValueError, match="(batches of x hold|y holds) strings, which XLA does not know: leave them out"):
+            model.fit(*arguments(), steps_per_epoch=1, verbose=0)
+    for arguments in (batches(IMAGES, names),), (IMAGES, names):
+        assert np.isfinite(free.fit(*arguments, verbose=0).history["loss"][0])
+    with pytest.raises(ValueError, match="y holds strings"):
+        model.fit(IMAGES, validation_data=(IMAGES, names), verbose=0)

@@ -110,6 +110,33 @@ def test_an_evaluation_of_several_steps_a_call_ends_where_it_should():
     assert float(made._loss_tracker.count) == 30
 
 
+class Seen(keras.callbacks.Callback):
+    """Needs each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches.append(batch)
+
+
+def test_a_callback_sees_each_step_however_many_a_call_takes():
+    made = compiled(steps_per_execution=3)
+    for data in (IMAGES, batches(), batches().repeat(), _forever()):
+        before, seen = int(made.steps_taken), Seen()
+        fit(made, data, callbacks=[seen], steps_per_epoch=STEPS)
+        assert seen.batches == [*range(STEPS), *range(STEPS)] and int(made.steps_taken) == before + 2 * STEPS
+
+
+@pytest.mark.parametrize("validation", [None, IMAGES[:50]])
+def test_a_training_that_is_not_grouped_keeps_the_users_steps_a_call(validation):
+    made, in_force = compiled(steps_per_execution=4, jit_compile=False), []
+    watch = Calls(lambda: in_force.append(made.steps_per_execution))
+    fit(made, _forever(), steps_per_epoch=6, epochs=1, validation_data=validation, callbacks=[watch])
+    assert in_force == [4] and int(made.steps_taken) == 6
+
+
 class Encoded(kg.VAE):
     """A model that maps images to something, so that `predict` has something to do."""
 

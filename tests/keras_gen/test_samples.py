@@ -141,6 +141,7 @@ def test_scores_of_different_protocols_are_not_compared():
         assert one < 2.0
     same, further = evaluation.Score("a", 1.0, {"samples": 10}), evaluation.Score("a", 1.0, {"samples": 20})
     assert one == same and one != other and len({one, same, other}) == 2
+    assert len({same, further}) == 2
     assert one != 1.0 and one is not None and one not in [None, "a"]
     for differ in (lambda: one == further, lambda: one != further):
         with pytest.raises(evaluation.ProtocolError, match="samples is 10 here and 20 there"):

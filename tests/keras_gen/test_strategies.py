@@ -89,6 +89,13 @@ def test_workers_train_in_step(workers, mirrored):
         np.testing.assert_allclose(workers[0]["history"][name], values, rtol=1e-4)
 
 
+def test_a_replica_without_an_image_and_calls_of_several_steps(mirrored):
+    odd = mirrored["odd batches"]
+    assert odd["steps"] == 8  # four an epoch, which three a call do not divide
+    assert odd["copies_identical"] and np.isfinite(odd["weights"]).all()
+    assert all(np.isfinite(values).all() for values in odd["history"].values())
+
+
 def test_sides_of_a_game_keep_their_turns_and_identical_weights(workers, mirrored):
     assert {name: game["moves"] for name, game in mirrored["games"].items()} == {"every step": [12, 12], "alternate": [8, 4]}
     assert all(game["copies_identical"] for game in mirrored["games"].values())

@@ -169,6 +169,9 @@ def test_histograms_of_logits():
     drawn = histogram(np.array([0.0, 1.0, 4.0]), np.array([-4.0, 4.0]))
     assert len(drawn["edges"]) == 41 and [drawn["edges"][0], drawn["edges"][-1]] == [-4.0, 4.0]
     assert drawn["data"][20] == drawn["data"][25] == drawn["data"][39] == drawn["drawn images"][0] == 1
+    for logit in (0.0, 3e38, -1e18):
+        drawn = histogram(np.full(3, logit), np.full(2, logit))
+        assert sum(drawn["data"]) == 3 and drawn["edges"][0] < logit < drawn["edges"][-1]
     assert sum(histogram(np.array([np.inf, 1.0], np.float16), np.zeros(2))["data"]) == 2
 
 

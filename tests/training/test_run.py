@@ -72,6 +72,7 @@ def test_the_report_stands_alone(small_run):
 
 def test_a_curve_of_one_epoch():
     assert "<polyline" in curve([1], {"training": [2.0]})
+    assert ">12345</text>" in curve([1, 12345], {"training": [2.0, 1.0]})
 
 
 @pytest.mark.parametrize(
