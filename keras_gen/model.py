@@ -148,7 +148,7 @@ class TrainableModel(DeviceLoop, keras.Model):
             super().compile(
                 optimizer=optimizer,
                 run_eagerly=run_eagerly,
-                jit_compile=self._prefers_xla() and not run_eagerly if jit_compile == "auto" else jit_compile,
+                jit_compile=self.prefers_xla() and not run_eagerly if jit_compile == "auto" else jit_compile,
                 steps_per_execution=steps_per_execution,
                 auto_scale_loss=auto_scale_loss,
             )
@@ -178,7 +178,8 @@ class TrainableModel(DeviceLoop, keras.Model):
         """Whether `fit` may run many steps in one program."""
         return self._jit_setting is not False and not self.run_eagerly and self.distribute_strategy.num_replicas_in_sync == 1
 
-    def _prefers_xla(self):
+    def prefers_xla(self):
+        """Whether the model runs faster on this machine when XLA compiles it: what `jit_compile="auto"` stands for."""
         if self.distribute_strategy.num_replicas_in_sync > 1:
             return False
         if any(device.device_type in ("GPU", "TPU") for device in tf.config.list_logical_devices()):

@@ -107,7 +107,7 @@ def annealed_importance_sampling(
     images = admitted(model, images, progress)
     batch = min(batch_size, len(images))
 
-    run = compiled(model, _forward, num_chains, batch, num_steps, leapfrog_steps, xla=True)
+    run = compiled(model, _forward, num_chains, batch, num_steps, leapfrog_steps, runs_long=True)
     per_image, effective, accepted = [], [], []
     for x, count, key in binarized_batches(model, images, batch, seed):
         log_weight, acceptance = run(x, key)
@@ -154,7 +154,7 @@ def simulated_sandwich(model, num_images=100, num_chains=16, num_steps=500, leap
     _check(model)
     batch = min(batch_size, num_images)
 
-    run = compiled(model, _both_ways, num_chains, batch, num_steps, leapfrog_steps, xla=True)
+    run = compiled(model, _both_ways, num_chains, batch, num_steps, leapfrog_steps, runs_long=True)
     images, lower, upper = [], [], []
     for start in range(0, num_images, batch):
         x, up, down = (value.numpy() for value in run(fold_in([seed, 0], start)))

@@ -241,7 +241,7 @@ def _row(model, x, objective, weights, exact, num_draws, seed):
     subject = _StandIn(model, companion)
     updated = []
 
-    @tf.function(autograph=False, jit_compile=True)
+    @tf.function(autograph=False, jit_compile=model.prefers_xla() or None)
     def gradient(key):
         with tf.GradientTape() as tape:
             estimate = objective(subject, x, key)

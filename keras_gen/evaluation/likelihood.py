@@ -138,7 +138,7 @@ def log_likelihood(model, images, num_samples=1000, batch_size=100, seed=0, chun
     chunks = math.ceil(num_samples / chunk_size)
     chunk_size = math.ceil(num_samples / chunks)
 
-    accumulate = compiled(model, _accumulator, chunk_size, xla=True)
+    accumulate = compiled(model, _accumulator, chunk_size, runs_long=True)
 
     per_image, effective = [], []
     bar = keras.utils.Progbar(len(images), unit_name="image") if progress and sys.stderr.isatty() else None

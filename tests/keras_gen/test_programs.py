@@ -5,6 +5,7 @@ import weakref
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_gen as kg
 from keras_gen import evaluation, objectives
@@ -17,6 +18,14 @@ IMAGES = (np.random.default_rng(0).random((3, 2, 2, 1)) < 0.5).astype(np.float32
 
 def vae():
     return kg.VAE((2, 2, 1), latent_dim=1, hidden_units=(), seed=0)
+
+
+def convolutional():
+    return kg.VAE((4, 4, 1), latent_dim=1, encoder="convolutional", decoder="convolutional", seed=0)
+
+
+def draw_model():
+    return kg.DRAW((4, 4, 1), steps=2, units=3, latent_dim=1, seed=0)
 
 
 def imputer():
@@ -107,3 +116,22 @@ def test_grey_images_leave_the_protocol_of_binary_ones():
     again = evaluation.log_likelihood(model, IMAGES, 2, progress=False)
     assert (binary.binarization, grey.binarization, again.binarization) == ("none", "dynamic", "none")
     np.testing.assert_allclose(binary.per_image, again.per_image, rtol=1e-6)
+
+
+@pytest.mark.parametrize("make, expected", [(vae, {True}), (convolutional, set()), (draw_model, set())])
+def test_xla_compiles_what_runs_long_where_it_is_the_faster(monkeypatch, make, expected):
+    model, asked, function = make(), set(), tf.function
+    images = np.zeros((2, *model.data_shape), np.float32)
+
+    def noticed(*args, jit_compile=None, **kwargs):
+        if "autograph" in kwargs:  # Keras makes functions of its own
+            asked.add(jit_compile)
+        return function(*args, jit_compile=jit_compile, **kwargs)
+
+    monkeypatch.setattr(tf, "function", noticed)
+    evaluation.log_likelihood(model, images, num_samples=2, progress=False)
+    assert asked - {None} == expected
+    if isinstance(model, kg.HelmholtzMachine):
+        asked.clear()
+        evaluation.estimator_report(model, images, [objectives.ELBO()], num_draws=2)
+        assert asked - {None} == expected
