@@ -1,4 +1,4 @@
-"""Images as the models take them: float `[B, H, W, C]` in [0, 1]. Checks with clear errors, and binarisation."""
+"""Images as the models take them: float `[B, H, W, C]` in [0, 1]. Checks with clear errors, binarisation, distances."""
 
 import numpy as np
 import tensorflow as tf
@@ -62,3 +62,10 @@ def binarize(images, mode, seed):
         # Uniforms are never 0 and at most 1, so that <= leaves binary images exactly as they are.
         return tf.cast(BatchNoise(seed, (batch,)).uniform(tuple(images.shape[1:])) <= images, tf.float32)
     return images
+
+
+def square_distances(points, others):
+    """Squared Euclidean distances `[N, M]` of `points` `[N, D]` from `others` `[M, D]`, arrays of one float type."""
+    points, others = tf.constant(points), tf.constant(others)
+    norms = tf.reduce_sum(points**2, 1)[:, None] + tf.reduce_sum(others**2, 1)[None]
+    return tf.maximum(norms - 2.0 * tf.matmul(points, others, transpose_b=True), 0.0).numpy()

@@ -135,7 +135,8 @@ def check_finite(model, figures, epoch):
 def histogram(real, fake):
     """The distributions of a critic's logits for data and drawn images, `[N]` each: `edges`, and counts between them."""
     real, fake = (np.nan_to_num(np.asarray(logits, np.float32)).astype(np.float64) for logits in (real, fake))
-    low, high = (end([real.min(), fake.min(), real.max(), fake.max()]) for end in (min, max))
+    both = np.concatenate([real, fake])
+    low, high = both.min(), both.max()
     margin = max(0.5, 0.5 * abs(low)) if low == high else 0.0
     edges = np.linspace(low - margin, high + margin, 41)
     counts = {"data": real, "drawn images": fake}

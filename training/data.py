@@ -19,7 +19,8 @@ from training import placed, sources
 BINARIZATIONS = ("none", "threshold", "dynamic")
 _SPLITS = ("train", "validation", "test")
 _SPLIT_SEED = 20240229
-_PATHS = ("folder", "npz")  # kinds of data that are named by a path
+#: Kinds of data that are named by a path.
+PATHS = ("folder", "npz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +89,7 @@ def load(spec, data_dir=None, image_size=None, download=False):
         return _placed(spec, placed.placing(kind, load(path, data_dir, None, download), image_size))
     if image_size is not None and (spec == "digits" or kind == "npz"):
         raise ValueError(f"image size {image_size} with data {spec!r}: only folder: and TFDS are resized")
-    if kind in _PATHS and not path:
+    if kind in PATHS and not path:
         raise ValueError(f"data {spec!r} has no path; needed is one after the colon, such as {kind}:images")
     if spec == "digits":
         raw = sources.digits()
@@ -124,7 +125,7 @@ def absolute(spec):
     kind, colon, rest = spec.partition(":")
     if kind in placed.KINDS:
         return f"{kind}:{absolute(rest)}"
-    return f"{kind}:{os.path.abspath(rest)}" if kind in _PATHS and rest else spec
+    return f"{kind}:{os.path.abspath(rest)}" if kind in PATHS and rest else spec
 
 
 def shown(spec):
@@ -132,7 +133,7 @@ def shown(spec):
     kind, _, rest = spec.partition(":")
     if kind in placed.KINDS:
         return f"{kind}:{shown(rest)}"
-    return f"{kind}:{os.path.basename(os.path.abspath(rest))}" if kind in _PATHS and rest else spec
+    return f"{kind}:{os.path.basename(os.path.abspath(rest))}" if kind in PATHS and rest else spec
 
 
 def _placed(spec, placing):

@@ -6,7 +6,7 @@ A score made with one carries its digest: train one anew, and its scores are of 
 import argparse
 
 from keras_gen.evaluation.features import SHIPPED, FeatureNetwork
-from training.data import load, to_float
+from training.data import PATHS, load, to_float
 
 _EPOCHS = {"digits": 100, "mnist": 6, "cifar10": 20}
 
@@ -17,7 +17,7 @@ def train(name, data_dir=None, epochs=None, folder=SHIPPED):
     Raises:
         ValueError: data without labels, or that are named by a path.
     """
-    if "/" in name or {"folder", "npz"}.intersection(name.split(":")):
+    if "/" in name or set(PATHS).intersection(name.split(":")):
         raise ValueError(
             f"data {name!r} are named by a path, and the file of a shipped network by its data; for images of your own train a "
             "FeatureNetwork with fit and save"

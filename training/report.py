@@ -175,7 +175,8 @@ def curve(epochs, series):
             f'<text x="{_LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.4g}</text>'
         )
     for epoch in sorted({epochs[0], epochs[len(epochs) // 2], epochs[-1]}):
-        anchor, shown = "end" if epoch == epochs[-1] else "middle", epoch if isinstance(epoch, int) else f"{epoch:.4g}"
+        anchor = "end" if epoch == epochs[-1] else "middle"
+        shown = epoch if isinstance(epoch, int) else f"{epoch:.4g}"
         parts.append(f'<text x="{x(epoch):.1f}" y="{_HEIGHT - 8}" text-anchor="{anchor}">{shown}</text>')
     for (label, line), colour in zip(series.items(), _COLOURS, strict=False):
         points = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in zip(epochs, line, strict=True))

@@ -141,7 +141,7 @@ def _train(folder, recipe, given, overrides, data_dir, download, resume, strateg
     recorder = StopAtNaN()
     if chief:
         pictured = training.data.to_float(images.validation[:64])
-        recorder = RunRecorder(folder, settings["epochs"], settings["picture_every"], pictured, *watches[:1])
+        recorder = RunRecorder(folder, settings["epochs"], settings["picture_every"], pictured, game=next(iter(watches), None))
     with _left_whole(folder, recipe.name, begun_here=chief and not resuming), remembered_interrupts() as interrupt:
         validation = labels.validation_arrays(images, settings)
         feed = {"x": arrays[0], "y": arrays[1] if len(arrays) > 1 else None, "batch_size": settings["batch_size"]}

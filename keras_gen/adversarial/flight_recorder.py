@@ -266,8 +266,7 @@ def _near_distance(images, labels):
     Euclidean; the others of the same label, where there are `labels` `[N]` and two images share one.
     """
     flat = np.asarray(images, np.float64).reshape(len(images), -1)
-    squares = np.square(flat).sum(axis=1)
-    distances = np.sqrt(np.maximum(squares[:, None] + squares - 2.0 * flat @ flat.T, 0.0))
+    distances = np.sqrt(images_module.square_distances(flat, flat))
     others = ~np.eye(len(flat), dtype=bool)
     if labels is not None and np.any(others & (labels[:, None] == labels)):
         others &= labels[:, None] == labels

@@ -312,10 +312,10 @@ class AdversarialModel(GenerativeModel):
 
     def _run(self, kind, form, *arguments):
         # Here, since where a program is made the size of its batches may be unknown, and XLA leaves assertions out.
-        if kind == "train" and self._normalizes_batch():
+        if kind == "train":
             x, axis = keras.tree.flatten(arguments[0])[0], int(form == "group")
             size = min(each.shape[axis] for each in self.distribute_strategy.experimental_local_results(x))
-            if size < 2:
+            if size < 2 and self._normalizes_batch():
                 where = " for one of the replicas" if self.distribute_strategy.num_replicas_in_sync > 1 else ""
                 raise ValueError(f"a batch of {size}{where}: batch normalisation needs at least 2, the variance of one is 0.")
         return super()._run(kind, form, *arguments)

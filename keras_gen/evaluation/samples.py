@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_gen.checks import check_integers
 from keras_gen.evaluation.score import Score, standard_error
-from keras_gen.images import check_values
+from keras_gen.images import check_values, square_distances
 
 PARZEN_SAMPLES = 10_000
 PARZEN_VALIDATION = 1_000
@@ -70,7 +70,7 @@ def parzen_per_image(samples, images, sigma):
     _checked_bandwidths([sigma])
     constant = math.log(len(samples)) + samples.shape[1] * math.log(sigma * math.sqrt(2.0 * math.pi))
     parts = [
-        tf.reduce_logsumexp(-0.5 / sigma**2 * _square_distances(images[start : start + _CHUNK], samples), axis=1)
+        tf.reduce_logsumexp(-0.5 / sigma**2 * square_distances(images[start : start + _CHUNK], samples), axis=1)
         for start in range(0, len(images), _CHUNK)
     ]
     return np.concatenate(parts) - constant
@@ -100,7 +100,7 @@ def frechet_distance(features, samples, images):
     root = _root(covariance)
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ other @ root), 0.0)).sum()
     value = float(np.sum((mean - other_mean) ** 2) + np.trace(covariance) + np.trace(other) - 2.0 * cross)
-    protocol = {"features": features.digest, "samples": len(samples), "images": identity(np.asarray(images))}
+    protocol = {"features": features.digest, "samples": len(samples), "images": identity(images)}
     return Score("Frechet distance", max(value, 0.0), protocol)
 
 
@@ -127,15 +127,15 @@ def precision_recall(features, samples, images, neighbours=3):
         raise ValueError(f"neighbours={neighbours}: fewer than the {len(samples)} images are needed.")
     drawn, real = np.asarray(features(samples), np.float64), np.asarray(features(images), np.float64)
     protocol = {"features": features.digest, "number": len(samples), "neighbours": neighbours}
-    protocol["images"] = identity(np.asarray(images))
+    protocol["images"] = identity(images)
 
     def share(points, others):
         radii = np.concatenate([
-            np.partition(_square_distances(others[i : i + _CHUNK], others), neighbours, axis=1)[:, neighbours]
+            np.partition(square_distances(others[i : i + _CHUNK], others), neighbours, axis=1)[:, neighbours]
             for i in range(0, len(others), _CHUNK)
         ])
         inside = [
-            np.any(_square_distances(points[i : i + _CHUNK], others) <= radii[None], axis=1)
+            np.any(square_distances(points[i : i + _CHUNK], others) <= radii[None], axis=1)
             for i in range(0, len(points), _CHUNK)
         ]
         return float(np.mean(np.concatenate(inside)))
@@ -186,7 +186,7 @@ def nearest(images, others):
     for begin in range(0, len(others), _OTHERS):
         part = _flat(others[begin : begin + _OTHERS], "others")
         for start in range(0, len(images), _CHUNK):
-            distances = _square_distances(images[start : start + _CHUNK], part)
+            distances = square_distances(images[start : start + _CHUNK], part)
             closest = distances.argmin(axis=1)
             found = np.take_along_axis(distances, closest[:, None], axis=1)[:, 0]
             rows = start + np.flatnonzero(found < best[start : start + _CHUNK])
@@ -248,12 +248,6 @@ def _flat(images, name):
     images = np.asarray(images, np.float64)
     check_values(images, name)
     return images.reshape(len(images), -1)
-
-
-def _square_distances(points, others):
-    points, others = tf.constant(points), tf.constant(others)
-    norms = tf.reduce_sum(points**2, 1)[:, None] + tf.reduce_sum(others**2, 1)[None]
-    return tf.maximum(norms - 2.0 * tf.matmul(points, others, transpose_b=True), 0.0).numpy()
 
 
 def _root(matrix):
