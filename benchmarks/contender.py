@@ -18,6 +18,10 @@ class Contender:
     #: Epochs at the start of each `train` that are not warm: a `fit` has its own start-up.
     cold_epochs = 0
 
+    @classmethod
+    def prepare(cls):
+        """What is to be set in a process before anything is computed."""
+
     def __init__(self, settings, weights, images, validation):
         self.settings, self.weights, self.images, self.validation = settings, weights, images, validation
         self.reset()

@@ -1,13 +1,15 @@
 """DRAW in keras_gen."""
 
+import tensorflow as tf
+
 import keras_gen as kg
 from benchmarks.keras_contender import KerasContender
 from keras_gen.helmholtz import likelihood
 from keras_gen.noise import BatchNoise, fold_in
 
 
-class KerasGen(KerasContender):
-    """keras_gen's own `fit`."""
+class DefaultThreads(KerasContender):
+    """keras_gen's own `fit`, with TensorFlow's own threads."""
 
     def make_model(self):
         settings = self.settings
@@ -29,3 +31,11 @@ class KerasGen(KerasContender):
         """Standard normals `[B, T, latent]`."""
         noise = BatchNoise(fold_in(self.reference_seed(images), likelihood.INFER), (1, len(images)))
         return noise.normal((self.settings["steps"], self.settings["latent"])).numpy()[0]
+
+
+class KerasGen(DefaultThreads):
+    """The same with one thread for each operator, as the README advises and `keras-gen train` sets."""
+
+    @classmethod
+    def prepare(cls):
+        tf.config.threading.set_intra_op_parallelism_threads(1)

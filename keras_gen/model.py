@@ -182,7 +182,7 @@ class TrainableModel(DeviceLoop, keras.Model):
         """Whether the model runs faster on this machine when XLA compiles it: what `jit_compile="auto"` stands for."""
         if self.distribute_strategy.num_replicas_in_sync > 1:
             return False
-        if any(device.device_type in ("GPU", "TPU") for device in tf.config.list_logical_devices()):
+        if has_accelerator():
             return True
         # oneDNN's convolutions are faster than XLA's on a CPU.
         return self.prefers_xla_on_cpu and not any(isinstance(layer, _CONVOLUTIONS) for layer in self._flatten_layers())
@@ -327,6 +327,11 @@ class GenerativeModel(TrainableModel):
         (num,), seed = check_integers(num=num), check_key(seed)
         rows = np.stack([np.full(num, seed), np.arange(num)], axis=1).astype(np.int32)
         return self.generate(rows, **condition)["sample"]
+
+
+def has_accelerator():
+    """Whether TensorFlow sees a GPU or a TPU."""
+    return any(device.device_type in ("GPU", "TPU") for device in tf.config.list_logical_devices())
 
 
 def one_after_another(gradients):

@@ -167,13 +167,14 @@ def _list(options):
 
 def _train(options):
     # What can be refused without TensorFlow is refused before it is imported.
-    recipes.parse_overrides(recipes.get_recipe(options.recipe), options.set, options.epochs)
+    recipe = recipes.get_recipe(options.recipe)
+    recipes.parse_overrides(recipe, options.set, options.epochs)
     out = options.out or Path("runs") / f"{options.recipe}-{(options.data or 'digits').replace(':', '-').replace('/', '-')}"
     if not options.resume:
         from training.folder import RunFolder
 
         RunFolder(out).check_free()
-    import_tensorflow()
+    import_tensorflow(recipes.OPERATOR_THREADS.get(recipe.family))
     from training.run import train
 
     verbose = 0 if options.json else 1 if sys.stdout.isatty() else 2
@@ -199,7 +200,9 @@ def _train(options):
 
 
 def _evaluate(options):
-    import_tensorflow()
+    from training.folder import RunFolder
+
+    import_tensorflow(recipes.OPERATOR_THREADS.get(RunFolder(options.run).read_config()["family"]))
     from training.evaluate import evaluate
 
     result = evaluate(

@@ -19,12 +19,21 @@ def text(value):
     return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
-def import_tensorflow():
-    """Imports TensorFlow without the lines that its libraries print while they are loaded."""
+def import_tensorflow(operator_threads=None):
+    """Imports TensorFlow without the lines that its libraries print while they are loaded.
+
+    Args:
+        operator_threads: threads for each operator, where there is no GPU and TensorFlow has not begun to compute; None for its
+            own choice.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("absl").setLevel(logging.ERROR)
     with _quiet_stderr():
-        import tensorflow  # noqa: F401
+        import tensorflow as tf
+
+        if operator_threads and not tf.config.list_physical_devices("GPU"):
+            with contextlib.suppress(RuntimeError):  # it computes already
+                tf.config.threading.set_intra_op_parallelism_threads(operator_threads)
 
 
 @contextlib.contextmanager

@@ -347,7 +347,8 @@ class SequentialMachine(LikelihoodModel):
         if uniforms:
             inputs["uniform"] = by_step(noise.uniform((steps, uniforms)))
 
-        def step(state, inputs):
+        def step(state, inputs, every):
+            x, context = every["x"], every.get("context")
             mine = theirs = None
             if uniforms:
                 mine, theirs = tf.split(inputs["uniform"], (self.infer_uniforms, generator.uniforms), -1)
@@ -363,7 +364,9 @@ class SequentialMachine(LikelihoodModel):
             z = inputs["given"] if given is not None else output["loc"] + tf.exp(output["log_scale"]) * inputs["noise"]
             return z if pathwise else tf.stop_gradient(z)
 
-        state, outputs = scan(step, {**generator.start(rows, context), **self.infer_start(rows)}, inputs, steps)
+        start = {**generator.start(rows, context), **self.infer_start(rows)}
+        every = {"x": x, "context": context} if context else {"x": x}
+        state, outputs = scan(step, start, inputs, steps, every)
         # Once more, for all steps: were it an output of the loop, its gradient would go through each, zero where none comes.
         return state, {**outputs, "z": drawn(inputs, outputs)}
 

@@ -7,10 +7,14 @@ gradient; only the gradient of a gradient is lost, which no objective asks for.
 """
 
 import contextlib
+import itertools
+import os
 import threading
 
 import keras
 import tensorflow as tf
+
+from keras_gen.model import has_accelerator
 
 #: Bytes that the results of a loop's products may take together for their gradients to be deferred: evaluations with many
 #: samples, which have no gradient, are beyond it.
@@ -19,6 +23,9 @@ DEFERRED_BYTES = 2**28
 #: Steps that one round of the loop takes: what surrounds a round is paid once for all of them. On a CPU two gain a tenth, four
 #: no more, and compile longer.
 STEPS_AT_ONCE = 2
+
+#: Rows of a batch that are worth a loop of their own, see `scan`.
+LEAST_ROWS = 32
 
 _tracing = threading.local()
 
@@ -101,24 +108,61 @@ def _list_shape(shape):
     return tf.constant([-1 if size is None else size for size in shape], tf.int32)
 
 
-def scan(step, state, inputs, steps):
+def scan(step, state, inputs, steps, every=()):
     """Runs `step` on one input after the other; cost and memory are straight lines in the number of steps.
 
     A loop of the graph, so that the program has one size whatever the number of steps is; eagerly the steps one by one.
 
+    The operators of a step are small and wait for each other: two threads that share each of them gain little. Where TensorFlow
+    has one thread for an operator, by `tf.config.threading.set_intra_op_parallelism_threads(1)`, the rows are parted among
+    loops that run side by side, one for each of its threads, each row with the same draws as before; on two cores that takes
+    two thirds of the time.
+
     Args:
-        step: function from (state, input) to (state, output); any nests of tensors whose shapes stay the same. Its matrix
-            products by weights are best made with `product`.
-        state: at the start.
-        inputs: nest of tensors `[T, ...]`.
+        step: function from (state, input, every) to (state, output); any nests of tensors whose shapes stay the same, and each
+            row a function of the same row alone. Its matrix products by weights are best made with `product`.
+        state: at the start, nest of tensors `[R, ...]`.
+        inputs: nest of tensors `[T, R, ...]`.
         steps: T, an int from 1.
+        every: what each step is given besides, nest of tensors `[R, ...]`.
 
     Returns:
-        The last state, and the outputs stacked, `[T, ...]`.
+        The last state, and the outputs stacked, `[T, R, ...]`.
     """
     if tf.executing_eagerly():
-        return _written_out(step, state, inputs, steps)
-    calls, output = _look_ahead(step, state, inputs)
+        return _written_out(step, state, inputs, steps, every)
+    rows = _rows(state)
+    parts = _parts(rows)
+    if parts == 1:
+        return _loop(step, state, inputs, steps, every)
+    borders = [part * rows // parts for part in range(parts + 1)]
+
+    def part(values, first, last, axis=0):
+        return tf.nest.map_structure(lambda each: each[(slice(None),) * axis + (slice(first, last),)], values)
+
+    states, outputs = zip(
+        *(
+            _loop(step, part(state, *ends), part(inputs, *ends, axis=1), steps, part(every, *ends))
+            for ends in itertools.pairwise(borders)
+        ),
+        strict=True,
+    )
+    return (
+        tf.nest.map_structure(lambda *each: tf.concat(each, axis=0), *states),
+        tf.nest.map_structure(lambda *each: tf.concat(each, axis=1), *outputs),
+    )
+
+
+def _parts(rows):
+    """How many loops share so many rows: as many as TensorFlow runs operators at once, where each operator has one thread."""
+    if not isinstance(rows, int) or tf.config.threading.get_intra_op_parallelism_threads() != 1 or has_accelerator():
+        return 1
+    threads = tf.config.threading.get_inter_op_parallelism_threads() or len(os.sched_getaffinity(0))
+    return max(1, min(threads, rows // LEAST_ROWS))
+
+
+def _loop(step, state, inputs, steps, every):
+    calls, output = _look_ahead(step, state, inputs, every)
     rows = _rows(state)
     deferred = [_Deferred(layer, rows, steps) for layer, _ in calls] if _defers(calls, steps) else []
     biases = [each.biases for each in deferred]
@@ -140,7 +184,7 @@ def scan(step, state, inputs, steps):
             return result
 
         with _products_by(later if deferred else None):
-            state, output = step(state, tf.nest.map_structure(lambda array: array.read(index), inputs))
+            state, output = step(state, tf.nest.map_structure(lambda array: array.read(index), inputs), every)
         return index + 1, state, written(index, outputs, output), left, written(steps - 1 - index, seen, made)
 
     def several(*variables):
@@ -161,15 +205,15 @@ def scan(step, state, inputs, steps):
     return state, tf.nest.map_structure(lambda array: array.stack(), outputs)
 
 
-def _written_out(step, state, inputs, steps):
+def _written_out(step, state, inputs, steps, every):
     outputs = []
     for index in range(steps):
-        state, output = step(state, tf.nest.map_structure(lambda each, index=index: each[index], inputs))
+        state, output = step(state, tf.nest.map_structure(lambda each, index=index: each[index], inputs), every)
         outputs.append(output)
     return state, tf.nest.map_structure(lambda *each: tf.stack(each), *outputs)
 
 
-def _look_ahead(step, state, inputs):
+def _look_ahead(step, state, inputs, every):
     """The products of a step, pairs (layer, `TensorSpec` of what it is given), and the specs of the step's output.
 
     From a graph of its own, which nobody runs.
@@ -180,13 +224,14 @@ def _look_ahead(step, state, inputs):
         calls.append((layer, tf.TensorSpec(values.shape, values.dtype)))
         return tf.cast(layer(values), tf.float32)
 
-    def first(state, inputs):
+    def first(state, inputs, every):
         with _products_by(note):
-            return step(state, inputs)[1]
+            return step(state, inputs, every)[1]
 
     program = tf.function(first, autograph=False).get_concrete_function(
         tf.nest.map_structure(lambda each: tf.TensorSpec(each.shape, each.dtype), state),
         tf.nest.map_structure(lambda each: tf.TensorSpec(each.shape[1:], each.dtype), inputs),
+        tf.nest.map_structure(lambda each: tf.TensorSpec(each.shape, each.dtype), every),
     )
     return calls, program.structured_outputs
 

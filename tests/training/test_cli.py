@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.training.helpers import ROOT, SMALL, start
+from training import recipes
 from training.cli import main
 
 
@@ -71,6 +72,29 @@ def test_list(capsys):
     assert status == 0 and {"vae", "linear_vae", "iwae", "convolutional_vae"} <= set(names)
     status, out, _ = run(capsys, "list")
     assert status == 0 and "86.76 nats" in out and "Kingma" in out
+
+
+@pytest.mark.parametrize(("recipe", "threads"), [("draw", 1), ("sequential_imputer", 1), ("vae", None), ("dcgan", None)])
+def test_models_that_go_step_by_step_train_with_one_thread_an_operator(capsys, tmp_path, monkeypatch, recipe, threads):
+    asked = []
+
+    def stop(operator_threads=None):
+        asked.append(operator_threads)
+        raise ValueError("stopped here")
+
+    monkeypatch.setattr("training.cli.import_tensorflow", stop)
+    assert run(capsys, "train", recipe, "--out", tmp_path / "run")[0] == 2
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"family": recipes.get_recipe(recipe).family}))
+    assert run(capsys, "evaluate", tmp_path / "run")[0] == 2
+    assert asked == [threads, threads]
+
+
+def test_threads_are_set_before_tensorflow_starts():
+    code = "from training.console import import_tensorflow; import_tensorflow(1); import tensorflow as tf; tf.zeros(1)"
+    code += "; import_tensorflow(3); print(tf.config.threading.get_intra_op_parallelism_threads())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1"]  # once it has started, they stay
 
 
 def test_an_existing_output_folder(capsys, small_run):
