@@ -73,7 +73,7 @@ def compiled_cost(step, *arguments):
 
 
 def import_seconds(code):
-    """Seconds that `code`, a string of imports, takes in this (fresh) process."""
+    """Seconds that `code`, a string of imports, takes in this process."""
     start = time.perf_counter()
     exec(code, {})
     return {"seconds": time.perf_counter() - start}

@@ -410,7 +410,7 @@ RECIPES = {
                 "colour": {"filters": (32, 64, 128)},
                 "cifar10": {
                     "filters": (32, 64, 128),
-                    "epochs": 70,
+                    "epochs": 80,
                     "schedule": "cosine",
                     "average": 0.9995,
                     "picture_every": 10,

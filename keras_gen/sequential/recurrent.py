@@ -157,7 +157,7 @@ def _parts(rows):
     """How many loops share so many rows: as many as TensorFlow runs operators at once, where each operator has one thread."""
     if not isinstance(rows, int) or tf.config.threading.get_intra_op_parallelism_threads() != 1 or has_accelerator():
         return 1
-    threads = tf.config.threading.get_inter_op_parallelism_threads() or len(os.sched_getaffinity(0))
+    threads = tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count()
     return max(1, min(threads, rows // LEAST_ROWS))
 
 

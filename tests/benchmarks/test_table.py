@@ -131,6 +131,12 @@ def test_stored_results_make_a_table():
         assert "our step over" in table.markdown(json.load(file))
 
 
+def test_what_keras_gen_adds_is_timed_after_tensorflow():
+    seconds = run.imports(1)
+    (more,) = (row["ratio"] for row in table.ratios({**results(), "cases": {}, "imports": seconds}))
+    assert 0.0 < more < seconds["tensorflow + tensorflow_probability"]["min"] / 2
+
+
 def test_table_imports_nothing_heavy():
     code = "import sys, benchmarks.table, benchmarks.registry; benchmarks.registry.cases(); print(*sys.modules)"
     root = os.path.dirname(os.path.dirname(benchmarks.__file__))

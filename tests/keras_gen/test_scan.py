@@ -72,7 +72,7 @@ def test_how_many_loops_share_the_rows(monkeypatch, rows, operator, together, pa
 
 def test_without_a_number_there_is_a_loop_for_each_core(monkeypatch):
     threads(monkeypatch, 1, 0)
-    monkeypatch.setattr(recurrent.os, "sched_getaffinity", lambda process: {0, 2, 5})
+    monkeypatch.setattr(recurrent.os, "cpu_count", lambda: 3)
     assert recurrent._parts(1000) == 3
 
 
