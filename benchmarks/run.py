@@ -166,13 +166,14 @@ def imports(repeats):
 
     What keras_gen adds is timed in the same process: between two of them TensorFlow's own import differs by more than that.
     """
-    codes = {"tensorflow + tensorflow_probability": "import tensorflow, tensorflow_probability", "keras_gen": "import keras_gen"}
-    seconds = {name: [] for name in codes}
+    codes = "import tensorflow, tensorflow_probability", "import keras_gen"
+    seconds = []
     for _ in range(repeats):
         with opened(Process()) as process:
-            for name, code in codes.items():
-                seconds[name].append(process.ask("call", function="benchmarks.machine:import_seconds", code=code)["seconds"])
-    before, more = (spread(seconds[name]) for name in codes)
+            seconds.append(
+                [process.ask("call", function="benchmarks.machine:import_seconds", code=code)["seconds"] for code in codes]
+            )
+    before, more = map(spread, zip(*seconds, strict=True))
     return {"keras_gen": {name: before[name] + more[name] for name in more}, "tensorflow + tensorflow_probability": before}
 
 

@@ -135,18 +135,16 @@ def scan(step, state, inputs, steps, every=()):
     parts = _parts(rows)
     if parts == 1:
         return _loop(step, state, inputs, steps, every)
-    borders = [part * rows // parts for part in range(parts + 1)]
+    borders = [index * rows // parts for index in range(parts + 1)]
 
     def part(values, first, last, axis=0):
         return tf.nest.map_structure(lambda each: each[(slice(None),) * axis + (slice(first, last),)], values)
 
-    states, outputs = zip(
-        *(
-            _loop(step, part(state, *ends), part(inputs, *ends, axis=1), steps, part(every, *ends))
-            for ends in itertools.pairwise(borders)
-        ),
-        strict=True,
-    )
+    done = [
+        _loop(step, part(state, *ends), part(inputs, *ends, axis=1), steps, part(every, *ends))
+        for ends in itertools.pairwise(borders)
+    ]
+    states, outputs = zip(*done, strict=True)
     return (
         tf.nest.map_structure(lambda *each: tf.concat(each, axis=0), *states),
         tf.nest.map_structure(lambda *each: tf.concat(each, axis=1), *outputs),
