@@ -149,7 +149,10 @@ def test_mixed_precision_keeps_likelihoods_in_float32(one_of_each, policy):
         keras.config.set_dtype_policy("float32")
     data = data_for(model)
     if has_likelihood(model):
-        assert model.trace(data[0], 2).log_weight.dtype == tf.float32
+        trace = model.trace(data[0], 2)
+        scores = [trace.log_weight, trace.log_likelihood]
+        scores += [score for group in trace.groups for score in (group.log_p, group.log_q, group.kl())]
+        assert {score.dtype for score in scores} == {tf.float32}
     # float16 starts with a loss scale that overflows, and skips the steps in which it does.
     history = model.fit(*data, batch_size=16, epochs=15, verbose=0).history
     assert np.all(np.isfinite(history["loss"]))
@@ -161,6 +164,14 @@ def test_mixed_precision_keeps_likelihoods_in_float32(one_of_each, policy):
         assert all(value.dtype == np.float32 for value in drawn.values())
     else:
         assert model.predict(data[0], verbose=0).dtype == np.float32
+
+
+def test_xla_is_chosen_for_dense_models_and_not_for_convolutions_and_loops(one_of_each):
+    model = one_of_each()
+    model.compile()
+    loops = isinstance(model, kg.DRAW | kg.SequentialGenerator | kg.SequentialImputer)
+    convolves = any("Conv" in type(layer).__name__ for layer in model._flatten_layers())
+    assert model.jit_compile == (not loops and not convolves)
 
 
 def test_a_trace_has_shape_samples_by_batch(likelihood_factory):
