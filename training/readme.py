@@ -43,17 +43,18 @@ def _json(path):
 
 
 def _table(folder, wanted, header, cells_of):
-    """A table of those run files of which `wanted(run)` is true: `cells_of(run)` stands between a run's name and its minutes.
+    """A table of those run files of which `wanted(run)` is true.
 
-    `cells_of` gives rows, each a tuple of texts.
+    `cells_of(run)` gives rows, each a tuple of texts, which stand between a run's name and its epochs and minutes.
     """
-    columns = ("run", *header, "minutes")
+    columns = ("run", *header, "epochs", "minutes")
     rows = []
     for path in sorted(folder.glob("*.json")):
         run = json.loads(path.read_text())
         if wanted(run):
-            minutes = f"{run['training']['seconds'] / 60:.1f}"
-            rows += [(path.stem, *cells, minutes) for cells in cells_of(run)]
+            training = run["training"]
+            cost = str(training["epochs"]), f"{training['seconds'] / 60:.1f}"
+            rows += [(path.stem, *cells, *cost) for cells in cells_of(run)]
     if not rows:
         return "No run yet.\n"
     return "\n".join(f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows)) + "\n"
