@@ -50,7 +50,8 @@ class Recipe:
     reference: str = ""
 
 
-#: Families whose models go step by step, and the threads that each operator then has best: see `keras_gen.sequential.scan`.
+#: Families whose models go step by step, and the threads that each operator then has best: see `scan` in
+#: `keras_gen.sequential.recurrent`.
 OPERATOR_THREADS = {"draw": 1, "sequential_generator": 1, "sequential_imputer": 1}
 
 #: Settings that are words, and the words allowed.
