@@ -129,19 +129,23 @@ def scan(step, state, inputs, steps, every=()):
     Returns:
         The last state, and the outputs stacked, `[T, R, ...]`.
     """
+
+    def step_of(every):
+        return lambda state, values: step(state, values, every)
+
     if tf.executing_eagerly():
-        return _written_out(step, state, inputs, steps, every)
+        return _written_out(step_of(every), state, inputs, steps)
     rows = _rows(state)
     parts = _parts(rows)
     if parts == 1:
-        return _loop(step, state, inputs, steps, every)
+        return _loop(step_of(every), state, inputs, steps)
     borders = [index * rows // parts for index in range(parts + 1)]
 
     def part(values, first, last, axis=0):
         return tf.nest.map_structure(lambda each: each[(slice(None),) * axis + (slice(first, last),)], values)
 
     done = [
-        _loop(step, part(state, *ends), part(inputs, *ends, axis=1), steps, part(every, *ends))
+        _loop(step_of(part(every, *ends)), part(state, *ends), part(inputs, *ends, axis=1), steps)
         for ends in itertools.pairwise(borders)
     ]
     states, outputs = zip(*done, strict=True)
@@ -159,8 +163,8 @@ def _parts(rows):
     return max(1, min(threads, rows // LEAST_ROWS))
 
 
-def _loop(step, state, inputs, steps, every):
-    calls, output = _look_ahead(step, state, inputs, every)
+def _loop(step, state, inputs, steps):
+    calls, output = _look_ahead(step, state, inputs)
     rows = _rows(state)
     deferred = [_Deferred(layer, rows, steps) for layer, _ in calls] if _defers(calls, steps) else []
     biases = [each.biases for each in deferred]
@@ -182,7 +186,7 @@ def _loop(step, state, inputs, steps, every):
             return result
 
         with _products_by(later if deferred else None):
-            state, output = step(state, tf.nest.map_structure(lambda array: array.read(index), inputs), every)
+            state, output = step(state, tf.nest.map_structure(lambda array: array.read(index), inputs))
         return index + 1, state, written(index, outputs, output), left, written(steps - 1 - index, seen, made)
 
     def several(*variables):
@@ -203,15 +207,15 @@ def _loop(step, state, inputs, steps, every):
     return state, tf.nest.map_structure(lambda array: array.stack(), outputs)
 
 
-def _written_out(step, state, inputs, steps, every):
+def _written_out(step, state, inputs, steps):
     outputs = []
     for index in range(steps):
-        state, output = step(state, tf.nest.map_structure(lambda each, index=index: each[index], inputs), every)
+        state, output = step(state, tf.nest.map_structure(lambda each, index=index: each[index], inputs))
         outputs.append(output)
     return state, tf.nest.map_structure(lambda *each: tf.stack(each), *outputs)
 
 
-def _look_ahead(step, state, inputs, every):
+def _look_ahead(step, state, inputs):
     """The products of a step, pairs (layer, `TensorSpec` of what it is given), and the specs of the step's output.
 
     From a graph of its own, which nobody runs.
@@ -222,14 +226,13 @@ def _look_ahead(step, state, inputs, every):
         calls.append((layer, tf.TensorSpec(values.shape, values.dtype)))
         return tf.cast(layer(values), tf.float32)
 
-    def first(state, inputs, every):
+    def first(state, inputs):
         with _products_by(note):
-            return step(state, inputs, every)[1]
+            return step(state, inputs)[1]
 
     program = tf.function(first, autograph=False).get_concrete_function(
         tf.nest.map_structure(lambda each: tf.TensorSpec(each.shape, each.dtype), state),
         tf.nest.map_structure(lambda each: tf.TensorSpec(each.shape[1:], each.dtype), inputs),
-        tf.nest.map_structure(lambda each: tf.TensorSpec(each.shape, each.dtype), every),
     )
     return calls, program.structured_outputs
 
