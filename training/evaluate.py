@@ -68,9 +68,12 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
         result = evaluate_samples(model, data, raw, split, settings, seed)
     result["model_sha256"] = model_digest  # whose figures these are: training may go on
     result["training"] = folder.time()
-    curve = {row["epoch"]: row["frechet_distance"] for row in folder.rows() if "frechet_distance" in row}
+    curve = [row for row in folder.rows() if "frechet_distance" in row]
     if curve:
-        result["training"]["frechet_distance"] = {"epochs": list(curve), "values": list(curve.values())}
+        result["training"]["frechet_distance"] = {
+            name: [row.get(key) for row in curve]
+            for name, key in (("epochs", "epoch"), ("values", "frechet_distance"), ("errors", "frechet_distance_error"))
+        }
     result["protocol"] = {
         **result["protocol"],
         "data": training.data.shown(data.name),

@@ -95,8 +95,9 @@ def _samples(folder):
                 yield name, f"**{_number(figure)}**", _number(real) if real else ""
         curve = run["training"].get("frechet_distance")
         if curve:
-            epochs, values = (", ".join(f"{each:.4g}" for each in curve[axis]) for axis in ("epochs", "values"))
-            yield f"Frechet distance in training, after epochs {epochs}", values, ""
+            errors = curve.get("errors", [None] * len(curve["values"]))
+            values = (_number({"mean": mean, "standard_error": error}) for mean, error in zip(curve["values"], errors))
+            yield f"Frechet distance in training, after epochs {', '.join(map(str, curve['epochs']))}", ", ".join(values), ""
 
     return _table(folder, lambda run: "training images" in run["baselines"], ("figure", "samples", "training images"), cells)
 

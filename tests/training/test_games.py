@@ -221,18 +221,19 @@ def test_the_frechet_distance_is_followed_in_training():
     model.fit(images, batch_size=100, epochs=4, verbose=0, callbacks=[FrechetCurve(features, images, 3), record])
     assert [epoch for epoch, logs in seen.items() if "frechet_distance" in logs] == [1, 3, 4]
     with model.averaged():
-        wanted = evaluation.frechet_distance(features, draw(model, 10_000, 0)[0]["sample"], images).value
-    assert seen[4]["frechet_distance"] == pytest.approx(wanted)
+        wanted = evaluation.frechet_distance(features, draw(model, 10_000, 0)[0]["sample"], images)
+    assert seen[4]["frechet_distance"] == pytest.approx(wanted.value)
+    assert seen[4]["frechet_distance_error"] == pytest.approx(wanted.standard_error)
 
 
 def test_evaluation_states_its_protocol(tmp_path):
     play("dcgan", tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
     (row,) = folder.rows()
-    folder.metrics.write_text(json.dumps({**row, "frechet_distance": 7.0}))
+    folder.metrics.write_text(json.dumps({**row, "frechet_distance": 7.0, "frechet_distance_error": 0.2}))
     result = evaluate(tmp_path / "run", progress=False)
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text()) == result
-    assert result["training"]["frechet_distance"] == {"epochs": [1], "values": [7.0]}
+    assert result["training"]["frechet_distance"] == {"epochs": [1], "values": [7.0], "errors": [0.2]}
     assert set(result["figures"]) == {
         "Parzen log-likelihood (nats)", "Frechet distance", "precision", "recall", "sharpness", "1-nearest-neighbour error"
     }  # fmt: skip
