@@ -46,7 +46,7 @@ class Case:
         return [name for name in self.contenders if full or name in needed]
 
 
-FAMILIES = ("benchmarks.vae", "benchmarks.belief_network", "benchmarks.adversarial", "benchmarks.draw")
+FAMILIES = ("benchmarks.vae", "benchmarks.belief_network", "benchmarks.adversarial", "benchmarks.sequential")
 
 
 def cases():
