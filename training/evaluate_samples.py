@@ -103,7 +103,8 @@ def real_samples(data):
 class FrechetCurve(keras.callbacks.Callback):
     """A learning curve for models whose losses make none: `frechet_distance` in the logs of every `every`-th epoch.
 
-    Of the first and the last one, too, each with its standard error, `frechet_distance_error`: less than two is no rise. Of 10,000 samples, always of the same seeds: its figures compare with each other alone.
+    Of the first and the last one, too, each with its standard error, `frechet_distance_error`: what differs by less is no rise.
+    Of 10,000 samples, always of the same seeds: its figures compare with each other alone.
 
     Args:
         features: a `FeatureNetwork`.

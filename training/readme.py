@@ -96,7 +96,8 @@ def _samples(folder):
         curve = run["training"].get("frechet_distance")
         if curve:
             errors = curve.get("errors", [None] * len(curve["values"]))
-            values = (_number({"mean": mean, "standard_error": error}) for mean, error in zip(curve["values"], errors))
+            pairs = zip(curve["values"], errors, strict=True)
+            values = (_number({"mean": mean, "standard_error": error}) for mean, error in pairs)
             yield f"Frechet distance in training, after epochs {', '.join(map(str, curve['epochs']))}", ", ".join(values), ""
 
     return _table(folder, lambda run: "training images" in run["baselines"], ("figure", "samples", "training images"), cells)

@@ -88,14 +88,20 @@ def test_the_frechet_distance_of_known_moments():
         evaluation.frechet_distance(Pixels(), x[:2], x)
 
 
-def test_the_error_of_a_frechet_distance_is_its_spread_over_samples():
-    random = np.random.default_rng(0)
+@pytest.mark.parametrize("order", ["unlabelled", "in turns", "sorted"])
+def test_the_error_of_a_frechet_distance_is_its_spread_over_samples(order):
+    """Also of samples whose classes have equal shares, which vary less than independent ones."""
+    random, count = np.random.default_rng(0), 1900
     images, skew = random.standard_normal((500, 3, 1, 1)), np.array([2.0, 1.0, 0.5]).reshape(1, 3, 1, 1)
-    scores = [
-        evaluation.frechet_distance(Pixels(), random.gamma(2.0, size=(1000, 3, 1, 1)) * skew, images) for _ in range(200)
-    ]
-    spread = np.std([score.value for score in scores], ddof=1)
-    assert np.sqrt(np.mean([score.standard_error**2 for score in scores])) == pytest.approx(spread, rel=0.15)
+    labels = np.arange(count) % 10 if order == "in turns" else np.arange(count) * 10 // count
+    shift = 0 if order == "unlabelled" else labels.reshape(-1, 1, 1, 1)
+
+    def score():
+        return evaluation.frechet_distance(Pixels(), random.gamma(2.0, size=(count, 3, 1, 1)) * skew + shift, images)
+
+    scores = [score() for _ in range(200)]
+    spread = np.std([each.value for each in scores], ddof=1)
+    assert np.sqrt(np.mean([each.standard_error**2 for each in scores])) == pytest.approx(spread, rel=0.15)
 
 
 def test_precision_is_fidelity_and_recall_is_coverage():
