@@ -8,12 +8,12 @@ CASES = (
         quick=False,
         title="DRAW T = 32, 12x12 windows, batch 100",
         contenders={
-            "keras_gen": "benchmarks.sequential_keras:DRAW",
-            "default_threads": "benchmarks.sequential_keras:DRAWDefaultThreads",
+            "keras_gen": "benchmarks.sequential_keras:KerasGen",
+            "default_threads": "benchmarks.sequential_keras:DefaultThreads",
             "jax": "benchmarks.sequential_jax:DRAW",
             "jax_scan": "benchmarks.sequential_jax:DRAWScan",
         },
-        settings={"size": 28, "batch": 100, "steps": 32, "units": 256, "latent": 100, "window": 12},
+        settings={"model": "draw", "size": 28, "batch": 100, "steps": 32, "units": 256, "latent": 100, "window": 12},
         steps=10,
         quick_steps=5,
         limits=(
@@ -28,12 +28,12 @@ CASES = (
         quick=False,
         title="sequential generator T = 16, LSTM 256, batch 100",
         contenders={
-            "keras_gen": "benchmarks.sequential_keras:Generator",
-            "default_threads": "benchmarks.sequential_keras:GeneratorDefaultThreads",
+            "keras_gen": "benchmarks.sequential_keras:KerasGen",
+            "default_threads": "benchmarks.sequential_keras:DefaultThreads",
             "jax": "benchmarks.sequential_jax:Generator",
             "jax_scan": "benchmarks.sequential_jax:GeneratorScan",
         },
-        settings={"size": 28, "batch": 100, "steps": 16, "units": 256, "latent": 100},
+        settings={"model": "generator", "size": 28, "batch": 100, "steps": 16, "units": 256, "latent": 100},
         steps=10,
         quick_steps=5,
         limits=(

@@ -8,8 +8,21 @@ from keras_gen.helmholtz import likelihood
 from keras_gen.noise import BatchNoise, fold_in
 
 
-class Stepwise(KerasContender):
+class DefaultThreads(KerasContender):
     """keras_gen's own `fit`, with TensorFlow's own threads."""
+
+    def make_model(self):
+        settings = self.settings
+        common = {
+            "data_shape": (settings["size"], settings["size"], 1),
+            "steps": settings["steps"],
+            "units": settings["units"],
+            "latent_dim": settings["latent"],
+            "seed": 1,
+        }
+        if settings["model"] == "generator":
+            return kg.SequentialGenerator(**common, network="lstm", canvas="additive")
+        return kg.DRAW(**common, attention="soft", read_size=settings["window"], write_size=settings["window"])
 
     def make_objective(self):
         return kg.objectives.ELBO()
@@ -20,50 +33,9 @@ class Stepwise(KerasContender):
         return noise.normal((self.settings["steps"], self.settings["latent"])).numpy()[0]
 
 
-class OneThread:
-    """Before a `Stepwise`: one thread for each operator, as the README advises and `keras-gen train` sets."""
+class KerasGen(DefaultThreads):
+    """The same with one thread for each operator, as the README advises and `keras-gen train` sets."""
 
     @classmethod
     def prepare(cls):
         tf.config.threading.set_intra_op_parallelism_threads(1)
-
-
-class DRAWDefaultThreads(Stepwise):
-    """DRAW with soft attention."""
-
-    def make_model(self):
-        settings = self.settings
-        return kg.DRAW(
-            data_shape=(settings["size"], settings["size"], 1),
-            steps=settings["steps"],
-            units=settings["units"],
-            latent_dim=settings["latent"],
-            attention="soft",
-            read_size=settings["window"],
-            write_size=settings["window"],
-            seed=1,
-        )
-
-
-class DRAW(OneThread, DRAWDefaultThreads):
-    """The same with one thread for each operator."""
-
-
-class GeneratorDefaultThreads(Stepwise):
-    """The sequential generator: LSTMs, additive canvas."""
-
-    def make_model(self):
-        settings = self.settings
-        return kg.SequentialGenerator(
-            data_shape=(settings["size"], settings["size"], 1),
-            steps=settings["steps"],
-            units=settings["units"],
-            latent_dim=settings["latent"],
-            network="lstm",
-            canvas="additive",
-            seed=1,
-        )
-
-
-class Generator(OneThread, GeneratorDefaultThreads):
-    """The same with one thread for each operator."""
