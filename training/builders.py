@@ -115,7 +115,12 @@ def _of(settings, *names):
 
 def _compiled_game(model, settings, total_steps):
     names = ("loss", "critic_steps", "gradient_penalty", "average")
-    game = kg.Game(schedule=settings["turns"], **{name: settings[name] for name in names})
+    augmentation = settings.get("augmentation", "none")  # an autoencoder's critic judges codes
+    game = kg.Game(
+        schedule=settings["turns"],
+        augmentation=None if augmentation == "none" else augmentation,
+        **{name: settings[name] for name in names},
+    )
     optimizers = {}
     for player in model.player_names:
         rate = learning_rate(settings, total_steps, player)
@@ -167,6 +172,8 @@ def learning_rate(settings, total_steps, player=None):
     `player`: of an adversarial model; None for the first one.
     """
     rate = settings["learning_rate"] if player in (None, "generator", "autoencoder") else settings["critic_learning_rate"]
+    if settings["schedule"] == "linear":
+        return keras.optimizers.schedules.PolynomialDecay(rate, total_steps, end_learning_rate=0.0)
     return keras.optimizers.schedules.CosineDecay(rate, total_steps) if settings["schedule"] == "cosine" else rate
 
 

@@ -80,7 +80,8 @@ CHOICES = {
     "mask": ("mcar", "mar"),
     "places": ("learned", "random"),
     "reconstruction": ("squared", "cross_entropy"),
-    "schedule": ("constant", "cosine"),
+    "schedule": ("constant", "cosine", "linear"),
+    "augmentation": ("none", "flip", "shift", "shift_and_flip"),
     "jit_compile": ("auto", "true", "false"),
 }
 
@@ -99,7 +100,7 @@ TRAINING = {
     "batch_size": 100,
     "epochs": 100,
     "learning_rate": 1e-3,
-    "schedule": "cosine",  # from learning_rate to 0 at the end of training
+    "schedule": "cosine",  # from learning_rate to 0 at the end of training, as "linear"
     "jit_compile": "auto",
     "picture_every": 10,  # epochs between pictures of samples
 }
@@ -189,6 +190,7 @@ GAN = {
     "pieces": 5,  # linear pieces of a maxout unit
     "input_dropout": 0.2,
     "dropout": 0.5,
+    "augmentation": "none",  # how images are moved before the critic sees them
     **ADVERSARIAL,
     "learning_rate": 5e-4,
     "critic_learning_rate": 5e-4,
@@ -196,7 +198,7 @@ GAN = {
     "epochs": 75,
 }
 
-DCGAN = {"latent_dim": 100, "filters": (32, 64), "dense_units": (), **ADVERSARIAL}
+DCGAN = {"latent_dim": 100, "filters": (32, 64), "dense_units": (), "augmentation": "none", **ADVERSARIAL}
 
 ADVERSARIAL_AUTOENCODER = {
     "latent_dim": 8,
@@ -412,7 +414,8 @@ RECIPES = {
                 "cifar10": {
                     "filters": (32, 64, 128),
                     "epochs": 80,
-                    "schedule": "cosine",
+                    "schedule": "linear",
+                    "augmentation": "shift_and_flip",
                     "average": 0.9995,
                     "picture_every": 10,
                 },

@@ -79,6 +79,7 @@ class AdversarialAutoencoder(AdversarialModel):
     """
 
     player_names = ("autoencoder", "critic", "encoder")
+    judges_images = False
 
     def __init__(
         self,
