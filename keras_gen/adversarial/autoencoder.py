@@ -163,7 +163,7 @@ class AdversarialAutoencoder(AdversarialModel):
         error = 0.5 * tf.square(x - tf.sigmoid(logits)) if squared else softplus(logits) - x * logits
         return tf.reduce_sum(error, axis=[1, 2, 3])
 
-    def judged_sets(self, x, label, seed):
+    def judged_sets(self, x, label, seed, training=False):
         drawn = self.generator.latents(BatchNoise(seed, (batch_size_of(x),)))
         return self._judged(self.critic, drawn[:, self.categories :]), self._judged(self.critic, self.encoder(x)[0])
 

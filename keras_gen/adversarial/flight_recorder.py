@@ -50,9 +50,11 @@ class FlightRecorder(keras.callbacks.Callback):
 
     * `held_out_real_accuracy`, `fresh_fake_accuracy`: shares that the critic tells right, of images that it was not trained on
       and of fresh draws (for an `AdversarialAutoencoder`: of prior draws and codes). The boundary is the logit of an undecided
-      critic; for the Wasserstein loss, which has none, midway between the means of both sides;
-    * `jensen_shannon`: what the critic's logits say of the divergence, nats: a lower bound. For the logistic losses alone,
-      minimax and non-saturating, whose logits are log-ratios;
+      critic; for the Wasserstein loss, which has none, midway between the means of both sides. A critic with batch
+      normalisation judges each side by the statistics of that side, as in training: by moving statistics, which mix both, it
+      may take nearly half of the data for drawn, sure as it is while training;
+    * `jensen_shannon`: what the critic's logits say of the divergence, nats: a lower bound, by moving statistics, since it
+      holds for functions of one image. For the logistic losses alone, minimax and non-saturating, whose logits are log-ratios;
     * `gradient_norm_PLAYER`: norm of each player's gradient;
     * `diversity`: mean distance between drawn images over that between images of the same labels;
     * `separation`: distance within which a drawn image has one in twenty of the others, those of its own label where the model
@@ -119,8 +121,8 @@ class FlightRecorder(keras.callbacks.Callback):
         sides = model.sides()
 
         @tf.function(autograph=False)
-        def judge(epoch):
-            return model.judged_sets(x, label, fold_in(fold_in(_KEY, _JUDGE), epoch))
+        def judge(epoch, training):
+            return model.judged_sets(x, label, fold_in(fold_in(_KEY, _JUDGE), epoch), training)
 
         @tf.function(autograph=False)
         def slopes(epoch):
@@ -144,7 +146,8 @@ class FlightRecorder(keras.callbacks.Callback):
         elif not self._rewind(epoch, logs):
             return
         number = tf.constant(epoch)
-        self.logits = real, fake = [logits.numpy() for logits in self._judge(number)]
+        shipped = self._judged(number, training=False)
+        self.logits = real, fake = self._judged(number, training=True) if self.model.has_batch_normalization else shipped
         drawn = self._draw(epoch)
         losses = self.model.objective.losses
         boundary, tiny = float(losses.boundary(real, fake)), max(1e-6 * self._spread, 1e-12)
@@ -156,9 +159,7 @@ class FlightRecorder(keras.callbacks.Callback):
             **{f"gradient_norm_{name}": float(norm) for name, norm in self._slopes(number).items()},
         }
         if losses.log_ratio:
-            figures["jensen_shannon"] = float(
-                math.log(2) - 0.5 * np.mean(np.logaddexp(0, -real)) - 0.5 * np.mean(np.logaddexp(0, fake))
-            )
+            figures["jensen_shannon"] = _jensen_shannon(*shipped)
         found = self._find(figures, real, fake, drawn)
         logs.update(figures, **{name: float(value) for name, value in found.items()}, rewinds=float(self._taken_back))
         self._say(epoch, figures, found)
@@ -168,13 +169,21 @@ class FlightRecorder(keras.callbacks.Callback):
         if self._writer is not None:
             self._writer.close()
 
+    def _judged(self, epoch, training):
+        """The critic's logits for images and for drawn ones; moving statistics stay as they are."""
+        kept = [(variable, variable.numpy()) for variable in self.model.non_trainable_variables] if training else []
+        logits = [each.numpy() for each in self._judge(epoch, training)]
+        for variable, value in kept:
+            variable.assign(value)
+        return logits
+
     def _find(self, figures, real, fake, drawn):
         # How far the mean images are apart, against what the mean of so many images would vary by.
         images = self.images[self._compared]
         gap = np.sqrt(np.mean((drawn.mean(0) - images.mean(0)) ** 2))
         noise = np.sqrt(np.mean(images.var(0) / len(images) + drawn.var(0) / len(drawn)))
-        divergence = figures.get("jensen_shannon")
-        sees_nothing = _share_in_order(real, fake) < 0.55 if divergence is None else divergence < 0.005
+        log_ratio = self.model.objective.losses.log_ratio
+        sees_nothing = _jensen_shannon(real, fake) < 0.005 if log_ratio else _share_in_order(real, fake) < 0.55
         is_sure = min(figures["held_out_real_accuracy"], figures["fresh_fake_accuracy"]) > 0.99
         return {
             "critic_won": is_sure and self.model.objective.losses.undecided is not None,
@@ -244,6 +253,11 @@ class FlightRecorder(keras.callbacks.Callback):
                 fixed = self.model.sample(_PICTURES, seed=0)
                 tf.summary.image("samples", fixed, max_outputs=_PICTURES)
         self._writer.flush()
+
+
+def _jensen_shannon(real, fake):
+    """What logits that are log-ratios say of the divergence, nats."""
+    return float(math.log(2) - 0.5 * np.mean(np.logaddexp(0, -real)) - 0.5 * np.mean(np.logaddexp(0, fake)))
 
 
 def _share_in_order(real, fake):

@@ -172,8 +172,12 @@ class AdversarialModel(GenerativeModel):
         """
         raise NotImplementedError
 
-    def judged_sets(self, x, label, seed):
-        """The critic's logits for what it takes as data and for what is drawn, `[B]` each, as shipped; arguments as `moves`."""
+    def judged_sets(self, x, label, seed, training=False):
+        """The critic's logits for what it takes as data and for what is drawn as shipped, `[B]` each; arguments as `moves`.
+
+        `training`: True to normalise each of the two by its own statistics, as the critic has learned to tell them apart. It is
+        then a function of the whole set.
+        """
         raise NotImplementedError
 
     # Drawing images.
@@ -314,7 +318,7 @@ class AdversarialModel(GenerativeModel):
             )
 
     def check_batches(self, count, batch_size, steps):
-        if not self._normalizes_batch():
+        if not self.has_batch_normalization:
             return
         replicas = self.distribute_strategy.num_replicas_in_sync
         sizes = [batch_size] * (count >= batch_size)
@@ -328,7 +332,9 @@ class AdversarialModel(GenerativeModel):
                 "one image is 0. Choose another batch_size, or leave some images out."
             )
 
-    def _normalizes_batch(self):
+    @property
+    def has_batch_normalization(self):
+        """Whether a network of it normalises by the statistics of the batch while training."""
         return any(getattr(layer, "normalizes_batch", False) for layer in self._flatten_layers())
 
     def _run(self, kind, form, *arguments):
@@ -336,7 +342,7 @@ class AdversarialModel(GenerativeModel):
         if kind == "train":
             x, axis = keras.tree.flatten(arguments[0])[0], int(form == "group")
             size = min(each.shape[axis] for each in self.distribute_strategy.experimental_local_results(x))
-            if size < 2 and self._normalizes_batch():
+            if size < 2 and self.has_batch_normalization:
                 where = " for one of the replicas" if self.distribute_strategy.num_replicas_in_sync > 1 else ""
                 raise ValueError(f"a batch of {size}{where}: batch normalisation needs at least 2, the variance of one is 0.")
         return super()._run(kind, form, *arguments)

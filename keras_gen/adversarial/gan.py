@@ -43,9 +43,9 @@ class _Adversary(AdversarialModel):
         """
         return tf.cast(self.critic(images, label=label, noise=noise, training=training), tf.float32)
 
-    def judged_sets(self, x, label, seed):
+    def judged_sets(self, x, label, seed, training=False):
         fake = self.generator.call(BatchNoise(seed, (batch_size_of(x),)), label)
-        return self.judge(x, label), self.judge(fake, label)
+        return tuple(self.judge(images, label, training=training) for images in (x, fake))
 
     def moves(self, x, label, seed, training):
         rules, batch = self.objective, batch_size_of(x)

@@ -97,6 +97,44 @@ def test_a_training_that_is_continued_goes_back_as_one_that_was_not_interrupted(
         stopped.fit(grey(64), batch_size=16, epochs=5, initial_epoch=3, callbacks=[Spoil({3}), recorder], verbose=0)
 
 
+class Statistics(keras.callbacks.Callback):
+    """Keeps the moving statistics of the critic at the end of each epoch; before that, may move them far off."""
+
+    def __init__(self, by=0.0):
+        super().__init__()
+        self.by, self.kept = by, []
+
+    def on_epoch_end(self, epoch, logs=None):
+        variables = self.model.critic.non_trainable_variables
+        assert len(variables) == 2
+        variables[0].assign_add(np.full(variables[0].shape, self.by, np.float32))
+        self.kept.append([variable.numpy() for variable in variables])
+
+
+def test_a_critic_with_batch_normalisation_is_judged_as_it_is_trained():
+    def trained(by):
+        keras.utils.set_random_seed(0)
+        model = kg.DCGAN((8, 8, 1), latent_dim=4, filters=(4, 8), seed=0)
+        model.compile(keras.optimizers.Adam(1e-3))
+        images, recorder = data.to_float(data.load("digits").train), kg.callbacks.FlightRecorder(images_of_test())
+        before, after = Statistics(by), Statistics()
+        history = model.fit(images[:200], batch_size=50, epochs=2, callbacks=[before, recorder, after], verbose=0).history
+        np.testing.assert_array_equal(before.kept[-1][0], after.kept[-1][0])
+        np.testing.assert_array_equal(before.kept[-1][1], after.kept[-1][1])
+        return model, history, recorder.logits
+
+    def images_of_test():
+        return data.to_float(data.load("digits").test)
+
+    model, history, (real, fake) = trained(0.0)
+    _, elsewhere, (real_elsewhere, _) = trained(1e3)
+    for name in ("held_out_real_accuracy", "fresh_fake_accuracy"):
+        assert history[name] == elsewhere[name]
+    np.testing.assert_array_equal(real, real_elsewhere)
+    assert not np.allclose(history["jensen_shannon"], elsewhere["jensen_shannon"])  # of each image by itself
+    np.testing.assert_allclose(real, model.judge(tf.constant(images_of_test()), training=True), rtol=1e-4, atol=1e-5)
+
+
 def test_the_recorder_says_in_words_what_goes_wrong():
     dark, bright = 0.3 * grey(64), 1.0 - 0.3 * grey(64)
     # A critic that learns fast against a generator that does not learn.
