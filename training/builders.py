@@ -115,12 +115,7 @@ def _of(settings, *names):
 
 def _compiled_game(model, settings, total_steps):
     names = ("loss", "critic_steps", "gradient_penalty", "average")
-    augmentation = settings.get("augmentation", "none")  # an autoencoder's critic judges codes
-    game = kg.Game(
-        schedule=settings["turns"],
-        augmentation=None if augmentation == "none" else augmentation,
-        **{name: settings[name] for name in names},
-    )
+    game = kg.Game(schedule=settings["turns"], **{name: settings[name] for name in names})
     optimizers = {}
     for player in model.player_names:
         rate = learning_rate(settings, total_steps, player)

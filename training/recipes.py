@@ -81,7 +81,6 @@ CHOICES = {
     "places": ("learned", "random"),
     "reconstruction": ("squared", "cross_entropy"),
     "schedule": ("constant", "cosine", "linear"),
-    "augmentation": ("none", "flip", "shift", "shift_and_flip"),
     "jit_compile": ("auto", "true", "false"),
 }
 
@@ -190,7 +189,6 @@ GAN = {
     "pieces": 5,  # linear pieces of a maxout unit
     "input_dropout": 0.2,
     "dropout": 0.5,
-    "augmentation": "none",  # how images are moved before the critic sees them
     **ADVERSARIAL,
     "learning_rate": 5e-4,
     "critic_learning_rate": 5e-4,
@@ -198,7 +196,7 @@ GAN = {
     "epochs": 75,
 }
 
-DCGAN = {"latent_dim": 100, "filters": (32, 64), "dense_units": (), "augmentation": "none", **ADVERSARIAL}
+DCGAN = {"latent_dim": 100, "filters": (32, 64), "dense_units": (), **ADVERSARIAL}
 
 ADVERSARIAL_AUTOENCODER = {
     "latent_dim": 8,
@@ -415,7 +413,6 @@ RECIPES = {
                     "filters": (32, 64, 128),
                     "epochs": 80,
                     "schedule": "linear",
-                    "augmentation": "shift_and_flip",
                     "average": 0.9995,
                     "picture_every": 10,
                 },

@@ -79,7 +79,6 @@ class AdversarialAutoencoder(AdversarialModel):
     """
 
     player_names = ("autoencoder", "critic", "encoder")
-    judges_images = False
 
     def __init__(
         self,

@@ -8,7 +8,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_gen.adversarial.augmentation import AUGMENTATIONS
 from keras_gen.adversarial.averaging import Average, averaged
 from keras_gen.adversarial.losses import LOSSES
 from keras_gen.adversarial.networks import Network, Plain
@@ -17,7 +16,6 @@ from keras_gen.model import GenerativeModel, batch_mean, check_seed
 from keras_gen.noise import CounterNoise, fold_in
 
 SCHEDULES = ("every_step", "alternate")
-_AUGMENTATIONS = (None, *AUGMENTATIONS)
 CRITIC, GENERATOR, ALWAYS = "critic", "generator", "always"
 _TEST = 1  # what a key is used for, as in `GenerativeModel`
 
@@ -34,28 +32,16 @@ class Game:
         gradient_penalty: weight of the critic's gradient penalty; 0 for none.
         average: decay of a running average of the generator's weights, 0.999 say; 0 for none. It is drawn from within
             `AdversarialModel.averaged`.
-        augmentation: how images, data and drawn ones alike, are moved at random before the critic sees them, for data so few
-            that it would learn them by heart: "shift", up to an eighth of height and width; "flip", left to right, for images
-            whose mirror image is as good; "shift_and_flip"; None for not at all. See `keras_gen.adversarial.augmentation`.
 
     Raises:
-        ValueError: an unknown loss, schedule or augmentation; numbers out of range; "wasserstein" without a penalty, whose
-            critic has no least loss.
+        ValueError: an unknown loss or schedule; numbers out of range; "wasserstein" without a penalty, whose critic has no
+            least loss.
 
     Goodfellow et al.: Generative adversarial nets. NeurIPS 2014, algorithm 1.
     """
 
-    def __init__(
-        self,
-        loss="non_saturating",
-        critic_steps=1,
-        schedule="every_step",
-        gradient_penalty=0.0,
-        average=0.0,
-        augmentation=None,
-    ):
-        words = {"loss": (loss, LOSSES), "schedule": (schedule, SCHEDULES), "augmentation": (augmentation, _AUGMENTATIONS)}
-        for name, (value, allowed) in words.items():
+    def __init__(self, loss="non_saturating", critic_steps=1, schedule="every_step", gradient_penalty=0.0, average=0.0):
+        for name, value, allowed in (("loss", loss, LOSSES), ("schedule", schedule, SCHEDULES)):
             if value not in allowed:
                 raise ValueError(f"Game({name}={value!r}): one of {', '.join(map(repr, allowed))}.")
         check_integers(1, "Game", critic_steps=critic_steps)
@@ -69,7 +55,7 @@ class Game:
                 "grows steeper. Set gradient_penalty; the paper takes 10."
             )
         self.loss, self.critic_steps, self.schedule = loss, critic_steps, schedule
-        self.gradient_penalty, self.average, self.augmentation = gradient_penalty, average, augmentation
+        self.gradient_penalty, self.average = gradient_penalty, average
 
     @property
     def losses(self):
@@ -85,11 +71,6 @@ class Game:
             raise ValueError(
                 f"Game is for models that are trained against a critic; a {type(model).__name__} has a likelihood, and its "
                 "objectives are those of keras_gen.objectives."
-            )
-        if self.augmentation and not model.judges_images:
-            raise ValueError(
-                f"Game(augmentation={self.augmentation!r}) moves images before the critic sees them; the critic of a "
-                f"{type(model).__name__} sees codes."
             )
 
     def make_companion(self, model):
@@ -107,7 +88,7 @@ class Game:
 
     def get_config(self):
         """The constructor's arguments."""
-        names = ("loss", "critic_steps", "schedule", "gradient_penalty", "average", "augmentation")
+        names = ("loss", "critic_steps", "schedule", "gradient_penalty", "average")
         return {name: getattr(self, name) for name in names}
 
     @classmethod
@@ -145,8 +126,6 @@ class AdversarialModel(GenerativeModel):
 
     #: The players, the first of them the one whose loss is reported as `loss`.
     player_names = ("generator", "critic")
-    #: Whether it is images that the critic judges.
-    judges_images = True
 
     def __init__(self, data_shape, num_classes=0, seed=None, **kwargs):
         super().__init__(data_shape=data_shape, seed=seed, **kwargs)

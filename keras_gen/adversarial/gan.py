@@ -4,7 +4,6 @@ import keras
 import tensorflow as tf
 
 from keras_gen.adversarial import networks
-from keras_gen.adversarial.augmentation import augmented
 from keras_gen.adversarial.game import CRITIC, GENERATOR, JUDGED, AdversarialModel, Move, batch_size_of, judged
 from keras_gen.adversarial.generator import ImplicitGenerator
 from keras_gen.adversarial.losses import gradient_penalty
@@ -14,7 +13,7 @@ from keras_gen.conditionals import Conditional
 from keras_gen.noise import BatchNoise, JoinedNoise, fold_in
 
 # Streams of a step's key.
-_FAKE, _DROP_REAL, _DROP_FAKE, _BETWEEN, _FRESH, _DROP_FRESH, _MOVE_REAL, _MOVE_FAKE, _MOVE_FRESH = range(9)
+_FAKE, _DROP_REAL, _DROP_FAKE, _BETWEEN, _FRESH, _DROP_FRESH = range(6)
 
 
 class _Adversary(AdversarialModel):
@@ -56,28 +55,24 @@ class _Adversary(AdversarialModel):
         def dropping(stream):
             return noise(stream) if training else None
 
-        def seen(images, stream):
-            return augmented(rules.augmentation, images, noise(stream)) if training else images
-
         def critic():
-            real = seen(x, _MOVE_REAL)
-            fake = seen(tf.stop_gradient(self.generator.call(noise(_FAKE), label, training)), _MOVE_FAKE)
+            fake = tf.stop_gradient(self.generator.call(noise(_FAKE), label, training))
             drops = dropping(_DROP_REAL), dropping(_DROP_FAKE)
             if self.critic.is_rowwise:  # once for both: fewer and larger products
                 labels = None if label is None else tf.concat([label, label], axis=0)
                 joined = JoinedNoise(*drops) if training else None
-                logits = tf.split(self.judge(tf.concat([real, fake], axis=0), labels, joined, training), 2)
+                logits = tf.split(self.judge(tf.concat([x, fake], axis=0), labels, joined, training), 2)
             else:  # normalised together, the batch's statistics would tell data from drawn images
-                logits = [self.judge(each, label, drop, training) for each, drop in zip((real, fake), drops, strict=True)]
+                logits = [self.judge(each, label, drop, training) for each, drop in zip((x, fake), drops, strict=True)]
             loss, figures = judged(rules.losses, *logits)
             if rules.gradient_penalty and training:
                 share = noise(_BETWEEN).uniform(())
-                penalty = gradient_penalty(lambda m: self.judge(m, label, None, training), real, fake, share)
+                penalty = gradient_penalty(lambda m: self.judge(m, label, None, training), x, fake, share)
                 loss += rules.gradient_penalty * penalty
             return loss, figures
 
         def generator():
-            image = seen(self.generator.call(noise(_FRESH), label, training), _MOVE_FRESH)
+            image = self.generator.call(noise(_FRESH), label, training)
             loss = rules.losses.generator(self.judge(image, label, dropping(_DROP_FRESH), training))
             return loss, {"generator_loss": loss}
 
