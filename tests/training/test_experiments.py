@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
+import keras_gen as kg
 from training import data
 from training.experiments import over_seeds, ring, sharpness, shown
 
@@ -48,6 +50,18 @@ def test_a_gaussian_around_any_digit_prefers_the_blur():
         np.sum((other - placed) ** 2, axis=(1, 2, 3)) for other in (shifted, sharpness.blur(placed))
     )  # minus the log-density, but for a factor and a constant
     assert np.all(near < far)
+
+
+def test_the_critics_are_those_after_each_epoch():
+    keras.utils.set_random_seed(0)
+    gan = kg.DCGAN((8, 8, 1), latent_dim=4, filters=(4,), seed=0)
+    gan.compile(keras.optimizers.Adam(1e-2))
+    images, critics, each = digits()[:40], sharpness.Critics(), []
+    judge = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: each.append(gan.judge(images).numpy()))
+    gan.fit(images, batch_size=20, epochs=3, callbacks=[critics, judge], verbose=0)
+    assert len(each) == 3 and not np.allclose(each[0], each[2], atol=1e-3)
+    np.testing.assert_allclose(critics(images), np.mean(each, axis=0), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(gan.judge(images), each[-1])  # the model has its own again
 
 
 def test_a_modes_share_is_what_lies_within_three_sigma():
