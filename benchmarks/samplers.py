@@ -105,7 +105,8 @@ def _model(recipe_name, overrides):
     import keras
 
     from training import builders
-    from training.recipes import get_recipe, resolve
+    from training.recipes import get_recipe
+    from training.settings import resolve
 
     keras.utils.set_random_seed(0)
     recipe = get_recipe(recipe_name)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from training import recipes
 from training.console import import_tensorflow, table, text
+from training.settings import parse_overrides
 
 _PROGRAM = "keras-gen"
 
@@ -168,7 +169,7 @@ def _list(options):
 def _train(options):
     # What can be refused without TensorFlow is refused before it is imported.
     recipe = recipes.get_recipe(options.recipe)
-    recipes.parse_overrides(recipe, options.set, options.epochs)
+    parse_overrides(recipe, options.set, options.epochs)
     out = options.out or Path("runs") / f"{options.recipe}-{(options.data or 'digits').replace(':', '-').replace('/', '-')}"
     if not options.resume:
         from training.folder import RunFolder

@@ -22,6 +22,7 @@ from training.evaluate_samples import FrechetCurve, shipped_features
 from training.folder import RunFolder
 from training.models import load_model
 from training.report import write_report
+from training.settings import digest, parse_overrides, resolve
 
 _PACKAGES = ("keras-gen", "tensorflow", "keras", "tensorflow-probability", "numpy")
 
@@ -73,7 +74,7 @@ def train(
     """
     started = time.monotonic()
     recipe = recipes.get_recipe(recipe)
-    overrides = recipes.parse_overrides(recipe, overrides, epochs)
+    overrides = parse_overrides(recipe, overrides, epochs)
     given = {"data": data and training.data.absolute(data), "image_size": image_size, "seed": seed, "strategy": strategy}
     given = {name: value for name, value in given.items() if value is not None}
     strategy_name, strategy = strategies.make_strategy(strategy or "auto")
@@ -110,7 +111,7 @@ def _train(folder, recipe, given, overrides, data_dir, download, resume, strateg
         _check_same_world(config, images, strategy)
         config["settings"]["epochs"] = overrides.get("epochs", config["settings"]["epochs"])
     else:
-        settings = recipes.resolve(recipe, images.name, images.kind, overrides)
+        settings = resolve(recipe, images.name, images.kind, overrides)
         config = _config(recipe, settings, images, given, data_dir, strategy_name, strategy)
     settings, seed = _from_json(config["settings"]), config["seed"]
 
@@ -132,7 +133,7 @@ def _train(folder, recipe, given, overrides, data_dir, download, resume, strateg
             builders.set_learning_rates(model, settings, steps * settings["epochs"])
     if chief:
         if resuming:
-            config["recipe_sha256"] = recipes.digest(recipe, settings)
+            config["recipe_sha256"] = digest(recipe, settings)
             folder.go_back(done, config)
         else:
             folder.create(config)
@@ -225,7 +226,7 @@ def _config(recipe, settings, images, given, data_dir, strategy_name, strategy):
         "recipe": recipe.name,
         "family": recipe.family,
         "settings": settings,
-        "recipe_sha256": recipes.digest(recipe, settings),
+        "recipe_sha256": digest(recipe, settings),
         "published": recipe.published,
         "reference": recipe.reference,
         "data": {

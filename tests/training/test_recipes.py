@@ -3,6 +3,7 @@
 import pytest
 
 from training import recipes
+from training.settings import CHOICES, digest, parse_overrides, resolve
 
 VAE = recipes.get_recipe("vae")
 
@@ -14,14 +15,14 @@ def test_unknown_recipe():
 
 def test_overrides_are_typed():
     texts = ["hidden_units=400,300", "latent_dim=7", "learning_rate=3e-4", "likelihood=gaussian", "activation=relu"]
-    assert recipes.parse_overrides(VAE, texts) == {
+    assert parse_overrides(VAE, texts) == {
         "hidden_units": (400, 300),
         "latent_dim": 7,
         "learning_rate": 3e-4,
         "likelihood": "gaussian",
         "activation": "relu",
     }
-    assert recipes.parse_overrides(VAE, ["hidden_units="]) == {"hidden_units": ()}
+    assert parse_overrides(VAE, ["hidden_units="]) == {"hidden_units": ()}
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_overrides_are_typed():
 )
 def test_bad_override(text, message):
     with pytest.raises(ValueError, match=message):
-        recipes.parse_overrides(VAE, [text])
+        parse_overrides(VAE, [text])
 
 
 @pytest.mark.parametrize(
@@ -54,16 +55,16 @@ def test_probabilities_and_decays_are_below_one(recipe, key):
     recipe = recipes.get_recipe(recipe)
     for text in ("1", "1.5"):
         with pytest.raises(ValueError, match=f"--set {key}={text}: must be below 1, such as 0"):
-            recipes.parse_overrides(recipe, [f"{key}={text}"])
+            parse_overrides(recipe, [f"{key}={text}"])
     for text in ("0.99",) if key == "drop_rate" else ("0", "0.99"):
-        assert recipes.parse_overrides(recipe, [f"{key}={text}"]) == {key: float(text)}
+        assert parse_overrides(recipe, [f"{key}={text}"]) == {key: float(text)}
 
 
 def test_epochs_are_said_once():
     with pytest.raises(ValueError, match="--epochs 1 and --set epochs=7: the same setting twice"):
-        recipes.parse_overrides(VAE, ["epochs=7"], epochs=1)
+        parse_overrides(VAE, ["epochs=7"], epochs=1)
     for texts, epochs in (([], 7), (["epochs=7"], None), (["epochs=7"], 7)):
-        assert recipes.parse_overrides(VAE, texts, epochs) == {"epochs": 7}
+        assert parse_overrides(VAE, texts, epochs) == {"epochs": 7}
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
@@ -72,10 +73,10 @@ def test_a_recipe_is_whole(name):
     assert recipe.name == name and recipe.summary and recipe.reference
     for kind, differences in recipe.for_data.items():
         assert differences.keys() <= recipe.settings.keys(), kind
-    for key, words in recipes.CHOICES.items():
+    for key, words in CHOICES.items():
         assert recipe.settings.get(key, words[0]) in words
     for data, kind in (("digits", "grey"), ("mnist", "grey"), ("npz:x", "grey"), ("npz:x", "binary"), ("cifar10", "colour")):
-        settings = recipes.resolve(recipe, data, kind, {})
+        settings = resolve(recipe, data, kind, {})
         assert settings.keys() == recipe.settings.keys()
         if "binarization" not in settings:
             continue  # no likelihood to score grey values by
@@ -86,29 +87,29 @@ def test_a_recipe_is_whole(name):
 def test_the_baseline_stays_linear_on_all_data():
     recipe = recipes.RECIPES["linear_vae"]
     for data, kind in (("digits", "grey"), ("mnist", "grey"), ("cifar10", "colour")):
-        assert recipes.resolve(recipe, data, kind, {})["hidden_units"] == ()
+        assert resolve(recipe, data, kind, {})["hidden_units"] == ()
 
 
 def test_grey_values_under_a_bernoulli_are_refused():
     for kind in ("grey", "colour"):
         with pytest.raises(ValueError, match="a Bernoulli scores only 0 and 1"):
-            recipes.resolve(VAE, "folder:x", kind, {"likelihood": "bernoulli"})
+            resolve(VAE, "folder:x", kind, {"likelihood": "bernoulli"})
     with pytest.raises(ValueError, match="a Bernoulli scores only 0 and 1"):
-        recipes.resolve(VAE, "mnist", "grey", {"binarization": "none"})
-    settings = recipes.resolve(VAE, "folder:x", "grey", {"likelihood": "bernoulli", "binarization": "dynamic"})
+        resolve(VAE, "mnist", "grey", {"binarization": "none"})
+    settings = resolve(VAE, "folder:x", "grey", {"likelihood": "bernoulli", "binarization": "dynamic"})
     assert settings["binarization"] == "dynamic"
 
 
 def test_binarisation_is_for_bernoullis():
-    settings = recipes.resolve(VAE, "mnist", "grey", {"likelihood": "discretized_logistic"})
+    settings = resolve(VAE, "mnist", "grey", {"likelihood": "discretized_logistic"})
     assert settings["binarization"] == "none"
 
 
 def test_digest():
-    settings = recipes.resolve(VAE, "digits", "grey", {})
-    assert recipes.digest(VAE, settings) == recipes.digest(VAE, dict(reversed(settings.items())))
-    assert recipes.digest(VAE, settings) != recipes.digest(VAE, {**settings, "latent_dim": 3})
-    assert recipes.digest(VAE, settings) != recipes.digest(recipes.RECIPES["iwae"], settings)
+    settings = resolve(VAE, "digits", "grey", {})
+    assert digest(VAE, settings) == digest(VAE, dict(reversed(settings.items())))
+    assert digest(VAE, settings) != digest(VAE, {**settings, "latent_dim": 3})
+    assert digest(VAE, settings) != digest(recipes.RECIPES["iwae"], settings)
 
 
 def test_a_summary_says_on_which_data_images_are_of_a_class():
