@@ -167,8 +167,6 @@ def learning_rate(settings, total_steps, player=None):
     `player`: of an adversarial model; None for the first one.
     """
     rate = settings["learning_rate"] if player in (None, "generator", "autoencoder") else settings["critic_learning_rate"]
-    if settings["schedule"] == "linear":
-        return keras.optimizers.schedules.PolynomialDecay(rate, total_steps, end_learning_rate=0.0)
     return keras.optimizers.schedules.CosineDecay(rate, total_steps) if settings["schedule"] == "cosine" else rate
 
 

@@ -55,7 +55,7 @@ TRAINING = {
     "batch_size": 100,
     "epochs": 100,
     "learning_rate": 1e-3,
-    "schedule": "cosine",  # from learning_rate to 0 at the end of training, as "linear"
+    "schedule": "cosine",  # from learning_rate to 0 at the end of training
     "jit_compile": "auto",
     "picture_every": 10,  # epochs between pictures of samples
 }
@@ -368,8 +368,8 @@ RECIPES = {
                 "cifar10": {
                     "filters": (32, 64, 128),
                     "epochs": 80,
-                    "schedule": "linear",
-                    "average": 0.9998,
+                    "schedule": "cosine",
+                    "average": 0.9995,
                     "picture_every": 10,
                 },
                 "digits": {"filters": (16, 32), "latent_dim": 20, "num_classes": 10, **_DIGITS_GAME},

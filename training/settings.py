@@ -32,7 +32,7 @@ CHOICES = {
     "mask": ("mcar", "mar"),
     "places": ("learned", "random"),
     "reconstruction": ("squared", "cross_entropy"),
-    "schedule": ("constant", "cosine", "linear"),
+    "schedule": ("constant", "cosine"),
     "jit_compile": ("auto", "true", "false"),
 }
 

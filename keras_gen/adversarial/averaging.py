@@ -17,8 +17,7 @@ _MEASURED, _BATCH = 6400, 128
 class Average(keras.layers.Layer):
     """The running average of a generator's weights.
 
-    The first steps, of weights that know nothing yet, are forgotten sooner: at step t the decay is at most (1 + t) / (4 + t),
-    and the average over the last third of all steps at most.
+    The first steps, of weights that know nothing yet, are forgotten sooner: at step t the decay is at most (1 + t) / (10 + t).
 
     Args:
         weights: the trainable variables of the generator.
@@ -46,7 +45,7 @@ class Average(keras.layers.Layer):
     def update(self, step):
         """Takes the weights after `step`, a scalar counted from 1, into the average."""
         step = tf.cast(step, tf.float32)
-        decay = tf.minimum(self._decay, (1.0 + step) / (4.0 + step))
+        decay = tf.minimum(self._decay, (1.0 + step) / (10.0 + step))
         for mean, weight in zip(self.means, self._of, strict=True):
             mean.assign(decay * mean + (1.0 - decay) * tf.cast(tf.convert_to_tensor(weight), tf.float32))
 
