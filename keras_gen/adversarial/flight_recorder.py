@@ -147,7 +147,7 @@ class FlightRecorder(keras.callbacks.Callback):
             return
         number = tf.constant(epoch)
         shipped = self._judged(number, training=False)
-        self.logits = real, fake = self._judged(number, training=True) if self.model.has_batch_normalization else shipped
+        self.logits = real, fake = self._judged(number, training=True) if self.model.normalizes_batch else shipped
         drawn = self._draw(epoch)
         losses = self.model.objective.losses
         boundary, tiny = float(losses.boundary(real, fake)), max(1e-6 * self._spread, 1e-12)

@@ -297,7 +297,7 @@ class AdversarialModel(GenerativeModel):
             )
 
     def check_batches(self, count, batch_size, steps):
-        if not self.has_batch_normalization:
+        if not self.normalizes_batch:
             return
         replicas = self.distribute_strategy.num_replicas_in_sync
         sizes = [batch_size] * (count >= batch_size)
@@ -312,16 +312,16 @@ class AdversarialModel(GenerativeModel):
             )
 
     @property
-    def has_batch_normalization(self):
-        """Whether a network of it normalises by the statistics of the batch while training."""
-        return any(getattr(layer, "normalizes_batch", False) for layer in self._flatten_layers())
+    def normalizes_batch(self):
+        """Whether a network of its own normalises by the statistics of the batch while training."""
+        return any(getattr(layer, "normalizes_batch", False) for layer in self._flatten_layers(include_self=False))
 
     def _run(self, kind, form, *arguments):
         # Here, since where a program is made the size of its batches may be unknown, and XLA leaves assertions out.
         if kind == "train":
             x, axis = keras.tree.flatten(arguments[0])[0], int(form == "group")
             size = min(each.shape[axis] for each in self.distribute_strategy.experimental_local_results(x))
-            if size < 2 and self.has_batch_normalization:
+            if size < 2 and self.normalizes_batch:
                 where = " for one of the replicas" if self.distribute_strategy.num_replicas_in_sync > 1 else ""
                 raise ValueError(f"a batch of {size}{where}: batch normalisation needs at least 2, the variance of one is 0.")
         return super()._run(kind, form, *arguments)

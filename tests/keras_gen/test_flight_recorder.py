@@ -112,19 +112,18 @@ class Statistics(keras.callbacks.Callback):
 
 
 def test_a_critic_with_batch_normalisation_is_judged_as_it_is_trained():
+    digits = data.load("digits")
+    images, held_out = data.to_float(digits.train[:200]), data.to_float(digits.test)
+
     def trained(by):
         keras.utils.set_random_seed(0)
         model = kg.DCGAN((8, 8, 1), latent_dim=4, filters=(4, 8), seed=0)
         model.compile(keras.optimizers.Adam(1e-3))
-        images, recorder = data.to_float(data.load("digits").train), kg.callbacks.FlightRecorder(images_of_test())
-        before, after = Statistics(by), Statistics()
-        history = model.fit(images[:200], batch_size=50, epochs=2, callbacks=[before, recorder, after], verbose=0).history
+        before, recorder, after = Statistics(by), kg.callbacks.FlightRecorder(held_out), Statistics()
+        history = model.fit(images, batch_size=50, epochs=2, callbacks=[before, recorder, after], verbose=0).history
         np.testing.assert_array_equal(before.kept[-1][0], after.kept[-1][0])
         np.testing.assert_array_equal(before.kept[-1][1], after.kept[-1][1])
         return model, history, recorder.logits
-
-    def images_of_test():
-        return data.to_float(data.load("digits").test)
 
     model, history, (real, fake) = trained(0.0)
     _, elsewhere, (real_elsewhere, _) = trained(1e3)
@@ -132,7 +131,7 @@ def test_a_critic_with_batch_normalisation_is_judged_as_it_is_trained():
         assert history[name] == elsewhere[name]
     np.testing.assert_array_equal(real, real_elsewhere)
     assert not np.allclose(history["jensen_shannon"], elsewhere["jensen_shannon"])  # of each image by itself
-    np.testing.assert_allclose(real, model.judge(tf.constant(images_of_test()), training=True), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(real, model.judge(tf.constant(held_out), training=True), rtol=1e-4, atol=1e-5)
 
 
 def test_the_recorder_says_in_words_what_goes_wrong():
