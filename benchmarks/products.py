@@ -30,9 +30,10 @@ class _Products(Contender):
             (rng.normal(size=(rows, inner)).astype(np.float32), rng.normal(size=(inner, columns)).astype(np.float32))
             for rows, inner, columns in shapes(self.settings)
         ]
-        self.prepare()
+        self.place()
 
-    def prepare(self):
+    def place(self):
+        """`pairs` where the library reads them, and its program."""
         raise NotImplementedError
 
     def once(self):
@@ -54,7 +55,7 @@ class _Products(Contender):
 class TensorFlowProducts(_Products):
     """oneDNN's, in a `tf.function`."""
 
-    def prepare(self):
+    def place(self):
         import tensorflow as tf
 
         pairs = [(tf.constant(left), tf.constant(right)) for left, right in self.pairs]
@@ -68,7 +69,7 @@ class TensorFlowProducts(_Products):
 class TorchProducts(_Products):
     """PyTorch's, into memory that is there."""
 
-    def prepare(self):
+    def place(self):
         import torch
 
         self.torch = torch
@@ -83,7 +84,7 @@ class TorchProducts(_Products):
 class JAXProducts(_Products):
     """XLA's."""
 
-    def prepare(self):
+    def place(self):
         import jax
 
         self.jax = jax

@@ -16,6 +16,7 @@ PORTS = [
     for peer in case.contenders
     if peer != "keras_gen" and not peer.startswith("products")
 ]
+PRODUCTS = [(case, peer) for case in cases().values() for peer in case.contenders if peer.startswith("products")]
 PACKAGES = {
     "torch": "torch",
     "torch_compile": "torch",
@@ -23,6 +24,8 @@ PACKAGES = {
     "jax_scan": "optax",
     "pythae": "pythae",
     "pyro": "pyro",
+    "products_torch": "torch",
+    "products_jax": "jax",
 }
 
 
@@ -68,6 +71,16 @@ def test_port_has_our_loss_and_gradient(case, peer, ours):
     own, path = ours(case)
     with started(case, peer, path) as port:
         run.check(case, peer, port, own, path)
+
+
+@pytest.mark.parametrize(("case", "peer"), PRODUCTS, ids=[peer for _, peer in PRODUCTS])
+def test_products_alone_are_timed(case, peer, ours):
+    if peer in PACKAGES:
+        pytest.importorskip(PACKAGES[peer], reason="a peer of the benchmark; `make bench-test` has it")
+    _, path = ours(case)
+    with started(case, peer, path) as products:
+        seconds = products.ask("train", epochs=2)["seconds"]
+    assert len(seconds) == 2 and min(seconds) > 0
 
 
 def test_wrong_port_is_found(ours):
