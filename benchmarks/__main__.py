@@ -12,7 +12,7 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("command", nargs="?", choices=("run", "table", "check", "orderings", "samplers"), default="run")
-    full = "all cases and contenders, five repeats, the races to a bound, and the curves (about 40 minutes)"
+    full = "all cases and contenders, five repeats, the races to a bound, and the curves (about 30 minutes)"
     quick = "four cases, those contenders that have a limit, three shorter repeats (under 5 minutes): the default"
     parser.add_argument("--full", action="store_true", help=full)
     parser.add_argument("--quick", action="store_true", help=quick)
