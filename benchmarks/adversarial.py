@@ -51,10 +51,14 @@ CASES = (
         name="dcgan",
         quick=False,
         title="DCGAN 28x28",
-        contenders={**_OURS, **_TORCH},
+        contenders={
+            "keras_gen": "benchmarks.adversarial_keras:DCGAN",
+            "default_threads": "benchmarks.adversarial_keras:KerasGen",
+            **_TORCH,
+        },
         settings=_DCGAN,
         steps=30,
-        limits=(_PYTORCH,),
+        limits=(_PYTORCH, ("the same with TensorFlow's own threads", ("default_threads",), None, None)),
     ),
     Case(
         name="aae",

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_gen as kg
-from benchmarks.keras_contender import KerasContender
+from benchmarks.keras_contender import KerasContender, OneThread
 from keras_gen.adversarial import autoencoder, gan
 from keras_gen.noise import BatchNoise, fold_in
 
@@ -66,3 +66,7 @@ class KerasGen(KerasContender):
             gradient = tape.gradient(loss, sides[move.player])
             played.append((float(loss), [part.numpy() for part in gradient]))
         return played
+
+
+class DCGAN(OneThread, KerasGen):
+    """The same with one thread for each operator."""

@@ -103,6 +103,14 @@ class KerasContender(Contender):
         return {"ms": 1e3 * float(np.median(seconds)) / steps, "bound": bound}
 
 
+class OneThread:
+    """For a contender: one thread for each operator, as the README advises for its family and `keras-gen train` sets."""
+
+    @classmethod
+    def prepare(cls):
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+
+
 class _Clock(keras.callbacks.Callback):
     """Times epochs; with a race, stops training when it is over."""
 

@@ -1,9 +1,7 @@
 """Models that go step by step in keras_gen."""
 
-import tensorflow as tf
-
 import keras_gen as kg
-from benchmarks.keras_contender import KerasContender
+from benchmarks.keras_contender import KerasContender, OneThread
 from keras_gen.helmholtz import likelihood
 from keras_gen.noise import BatchNoise, fold_in
 
@@ -33,9 +31,5 @@ class DefaultThreads(KerasContender):
         return noise.normal((self.settings["steps"], self.settings["latent"])).numpy()[0]
 
 
-class KerasGen(DefaultThreads):
-    """The same with one thread for each operator, as the README advises and `keras-gen train` sets."""
-
-    @classmethod
-    def prepare(cls):
-        tf.config.threading.set_intra_op_parallelism_threads(1)
+class KerasGen(OneThread, DefaultThreads):
+    """The same with one thread for each operator."""

@@ -175,7 +175,7 @@ def _train(options):
         from training.folder import RunFolder
 
         RunFolder(out).check_free()
-    import_tensorflow(recipes.OPERATOR_THREADS.get(recipe.family))
+    import_tensorflow(recipes.OPERATOR_THREADS["train"].get(recipe.family))
     from training.run import train
 
     verbose = 0 if options.json else 1 if sys.stdout.isatty() else 2
@@ -203,7 +203,7 @@ def _train(options):
 def _evaluate(options):
     from training.folder import RunFolder
 
-    import_tensorflow(recipes.OPERATOR_THREADS.get(RunFolder(options.run).read_config()["family"]))
+    import_tensorflow(recipes.OPERATOR_THREADS["evaluate"].get(RunFolder(options.run).read_config()["family"]))
     from training.evaluate import evaluate
 
     result = evaluate(

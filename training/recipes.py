@@ -47,9 +47,10 @@ class Recipe:
     reference: str = ""
 
 
-#: Families whose models go step by step, and the threads that each operator then has best: see `scan` in
-#: `keras_gen.sequential.recurrent`.
-OPERATOR_THREADS = {"draw": 1, "sequential_generator": 1, "sequential_imputer": 1}
+_STEP_BY_STEP = {"draw": 1, "sequential_generator": 1, "sequential_imputer": 1}
+#: Command to the families that are fastest with so many threads for each operator, see `keras_gen.parts`. The images of an
+#: adversarial model are judged by few large products, which take all threads that there are.
+OPERATOR_THREADS = {"train": {**_STEP_BY_STEP, "dcgan": 1}, "evaluate": _STEP_BY_STEP}
 
 TRAINING = {
     "batch_size": 100,

@@ -4,9 +4,13 @@ A convolution with stride 2 and the transposed one are each other's gradients wi
 of few channels, oneDNN's own takes two to three times as long as a plain convolution at the maps' resolution that gives the
 four pixels under each place, which are then put side by side. So training computes it that way, forward in a decoder and
 backward in a critic. The numbers are the same but for rounding.
+
+Several cores share a batch (`keras_gen.parts`).
 """
 
 import tensorflow as tf
+
+from keras_gen.parts import in_parts
 
 _FEW = 4  # channels of an image up to which the plain form is the faster
 _KERNEL = (5, 5)
@@ -14,26 +18,25 @@ _KERNEL = (5, 5)
 
 def halved(layer, values):
     """What `layer`, a Conv2D with stride 2 and padding "same", gives for `values` `[B, 2 H, 2 W, C]`: `[B, H, W, units]`."""
-    if not _gains(layer, values.shape):
-        return layer(values)
-    return _applied(_down, layer, values)
+    return in_parts(_form(layer, _down, values.shape), values)
 
 
 def doubled(layer, values):
     """What `layer`, a Conv2DTranspose with stride 2 and padding "same", gives for `[B, H, W, units]`: `[B, 2 H, 2 W, C]`."""
-    if not _gains(layer, (None, 2 * values.shape[1], 2 * values.shape[2], layer.filters)):
-        return layer(values)
-    return _applied(_up, layer, values)
+    return in_parts(_form(layer, _up, (None, 2 * values.shape[1], 2 * values.shape[2], layer.filters)), values)
 
 
-def _applied(convolution, layer, values):
-    result = convolution(values, tf.convert_to_tensor(layer.kernel))
-    return result if layer.bias is None else tf.nn.bias_add(result, tf.convert_to_tensor(layer.bias))
-
-
-def _gains(layer, image_shape):
+def _form(layer, convolution, image_shape):
+    """The layer itself, or where it gains its fast form by `convolution`: `_down` or `_up`."""
     height, width, channels = image_shape[1:]
-    return channels <= _FEW and height % 2 == 0 and width % 2 == 0 and layer.kernel_size == _KERNEL
+    if channels > _FEW or height % 2 or width % 2 or layer.kernel_size != _KERNEL:
+        return layer
+
+    def fast(values):
+        result = convolution(values, tf.convert_to_tensor(layer.kernel))
+        return result if layer.bias is None else tf.nn.bias_add(result, tf.convert_to_tensor(layer.bias))
+
+    return fast
 
 
 @tf.custom_gradient

@@ -223,7 +223,9 @@ class ConvolutionalDecoder(Network):
             values = tf.nn.relu(self._normalized(normalization, layer(with_label(values, label)), training))
         values = tf.reshape(values, (-1, *self.base, self.filters[-1]))
         for layer, normalization in zip(self.convolutions, self.normalizations, strict=True):
-            values = tf.nn.relu(self._normalized(normalization, layer(with_label(values, label)), training))
+            values = with_label(values, label)
+            values = doubled(layer, values) if training else layer(values)
+            values = tf.nn.relu(self._normalized(normalization, values, training))
         values = with_label(values, label)
         image = tf.sigmoid(doubled(self.head, values) if training else self.head(values))
         return image[:, : self.data_shape[0], : self.data_shape[1]]

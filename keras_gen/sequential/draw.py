@@ -108,7 +108,7 @@ class DRAW(SequentialMachine):
     write(h_dec) to the canvas. The generator is the decoder alone with z_t ~ N(0, I). The likelihood looks at the last canvas
     only, and the bound is log p(x given c_T) - sum over t of KL(q(z_t), N(0, I)). Cost and memory: straight lines in T.
 
-    On a CPU it trains fastest after `tf.config.threading.set_intra_op_parallelism_threads(1)`, see `sequential.recurrent.scan`.
+    On a CPU it trains fastest after `tf.config.threading.set_intra_op_parallelism_threads(1)`, see `keras_gen.parts`.
 
     Windows. None: the whole image and canvas, at every step. "soft": grids of Gaussian filters, for reading and for writing,
     each with five parameters linear in h_dec. "hard": pixels at integer places (row and column drawn from a categorical

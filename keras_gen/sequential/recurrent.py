@@ -7,14 +7,12 @@ gradient; only the gradient of a gradient is lost, which no objective asks for.
 """
 
 import contextlib
-import itertools
-import os
 import threading
 
 import keras
 import tensorflow as tf
 
-from keras_gen.model import has_accelerator
+from keras_gen.parts import borders
 
 #: Bytes that the results of a loop's products may take together for their gradients to be deferred: evaluations with many
 #: samples, which have no gradient, are beyond it.
@@ -23,9 +21,6 @@ DEFERRED_BYTES = 2**28
 #: Steps that one round of the loop takes: what surrounds a round is paid once for all of them. On a CPU two gain a tenth, four
 #: no more, and compile longer.
 STEPS_AT_ONCE = 2
-
-#: Rows of a batch that are worth a loop of their own, see `scan`.
-LEAST_ROWS = 32
 
 _tracing = threading.local()
 
@@ -114,9 +109,8 @@ def scan(step, state, inputs, steps, every=()):
     A loop of the graph, so that the program has one size whatever the number of steps is; eagerly the steps one by one.
 
     The operators of a step are small and wait for each other: two threads that share each of them gain little. Where TensorFlow
-    has one thread for an operator, by `tf.config.threading.set_intra_op_parallelism_threads(1)`, the rows are parted among
-    loops that run side by side, one for each of its threads, each row with the same draws as before; on two cores that takes
-    two thirds of the time.
+    has one thread for an operator, the rows are parted among loops that run side by side (`keras_gen.parts`), each row with the
+    same draws as before; on two cores that takes two thirds of the time.
 
     Args:
         step: function from (state, input, every) to (state, output); any nests of tensors whose shapes stay the same, and each
@@ -135,32 +129,21 @@ def scan(step, state, inputs, steps, every=()):
 
     if tf.executing_eagerly():
         return _written_out(step_of(every), state, inputs, steps)
-    rows = _rows(state)
-    parts = _parts(rows)
-    if parts == 1:
+    parts = borders(_rows(state))
+    if len(parts) == 1:
         return _loop(step_of(every), state, inputs, steps)
-    borders = [index * rows // parts for index in range(parts + 1)]
 
     def part(values, first, last, axis=0):
         return tf.nest.map_structure(lambda each: each[(slice(None),) * axis + (slice(first, last),)], values)
 
     done = [
-        _loop(step_of(part(every, *ends)), part(state, *ends), part(inputs, *ends, axis=1), steps)
-        for ends in itertools.pairwise(borders)
+        _loop(step_of(part(every, *ends)), part(state, *ends), part(inputs, *ends, axis=1), steps) for ends in parts
     ]
     states, outputs = zip(*done, strict=True)
     return (
         tf.nest.map_structure(lambda *each: tf.concat(each, axis=0), *states),
         tf.nest.map_structure(lambda *each: tf.concat(each, axis=1), *outputs),
     )
-
-
-def _parts(rows):
-    """How many loops share so many rows: as many as TensorFlow runs operators at once, where each operator has one thread."""
-    if not isinstance(rows, int) or tf.config.threading.get_intra_op_parallelism_threads() != 1 or has_accelerator():
-        return 1
-    threads = tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count()
-    return max(1, min(threads, rows // LEAST_ROWS))
 
 
 def _loop(step, state, inputs, steps):

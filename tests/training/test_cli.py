@@ -74,8 +74,13 @@ def test_list(capsys):
     assert status == 0 and "86.76 nats" in out and "Kingma" in out
 
 
-@pytest.mark.parametrize(("recipe", "threads"), [("draw", 1), ("sequential_imputer", 1), ("vae", None), ("dcgan", None)])
-def test_models_that_go_step_by_step_train_with_one_thread_an_operator(capsys, tmp_path, monkeypatch, recipe, threads):
+@pytest.mark.parametrize(
+    ("recipe", "training", "evaluation"),
+    [("draw", 1, 1), ("sequential_imputer", 1, 1), ("dcgan", 1, None), ("vae", None, None)],
+)
+def test_families_have_the_threads_an_operator_that_they_are_fastest_with(
+    capsys, tmp_path, monkeypatch, recipe, training, evaluation
+):
     asked = []
 
     def stop(operator_threads=None):
@@ -87,7 +92,7 @@ def test_models_that_go_step_by_step_train_with_one_thread_an_operator(capsys, t
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(json.dumps({"family": recipes.get_recipe(recipe).family}))
     assert run(capsys, "evaluate", tmp_path / "run")[0] == 2
-    assert asked == [threads, threads]
+    assert asked == [training, evaluation]
 
 
 def test_threads_are_set_before_tensorflow_starts():
