@@ -4,6 +4,7 @@ objectives, or measure shipped samplers."""
 import argparse
 import json
 import os
+import sys
 import tempfile
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
@@ -43,8 +44,10 @@ def main():
     else:
         from benchmarks import picture
         from benchmarks.run import renewed, run
+        from benchmarks.table import failures
 
         results = run(arguments.full, arguments.only, say=lambda line: print(line, flush=True))
+        failed = failures(results)
         if arguments.only and os.path.exists(path):
             with open(path) as file:
                 results = renewed(results, json.load(file))
@@ -52,6 +55,8 @@ def main():
         with open(os.path.join(arguments.output, "results.svg"), "w") as file:
             file.write(picture.svg(results))
         show(path)
+        if failed:
+            sys.exit("\n".join(failed))
 
 
 def _write(path, results):

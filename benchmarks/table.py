@@ -93,6 +93,16 @@ def ratio_rows(results):
         yield f"| {row['what']} | {'' if ratio is None else f'{ratio:.2f}'} | {limits} | {verdict} |"
 
 
+def failures(results):
+    """A line for each contender that did not run."""
+    return [
+        f"{case}, {name} did not run: {own['error']}"
+        for case, figures in results["cases"].items()
+        for name, own in figures.items()
+        if "error" in own
+    ]
+
+
 def contender_rows(results):
     known = cases()
     for case, figures in results["cases"].items():

@@ -9,6 +9,7 @@ import xml.etree.ElementTree
 import pytest
 
 import benchmarks
+from benchmarks import __main__ as command
 from benchmarks import picture, run, table
 from benchmarks.registry import cases
 
@@ -142,3 +143,16 @@ def test_table_imports_nothing_heavy():
     root = os.path.dirname(os.path.dirname(benchmarks.__file__))
     ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert not {"tensorflow", "numpy", "torch", "jax", "keras"} & set(ran.stdout.split())
+
+
+def test_a_contender_that_did_not_run_fails_the_command_after_all_is_written(monkeypatch, tmp_path, capsys):
+    found = results(keras_gen=2.0, torch=None)
+    monkeypatch.setattr(run, "run", lambda *_, **__: found)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--output", str(tmp_path)])
+    with pytest.raises(SystemExit) as stop:
+        command.main()
+    assert stop.value.code == "vae, torch did not run: no compiler"
+    assert json.loads((tmp_path / "results.json").read_text()) == found
+    assert (tmp_path / "results.svg").exists() and "did not run: no compiler" in capsys.readouterr().out
+    found["cases"]["vae"].pop("torch")
+    command.main()
