@@ -8,9 +8,10 @@ from keras_gen.helmholtz.belief_network import SigmoidBeliefNetwork
 from keras_gen.helmholtz.machine import HelmholtzMachine
 from keras_gen.helmholtz.structured import StructuredPredictor
 from keras_gen.helmholtz.vae import VAE
-from keras_gen.sequential.decision import SequentialGenerator, SequentialImputer
+from keras_gen.sequential.decision import SequentialGenerator
 from keras_gen.sequential.draw import DRAW
 from keras_gen.sequential.glimpse import RecurrentAttentionClassifier
+from keras_gen.sequential.imputer import SequentialImputer
 
 __version__ = "0.1.0"
 

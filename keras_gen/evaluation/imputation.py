@@ -10,7 +10,7 @@ from keras_gen.evaluation.programs import compiled
 from keras_gen.evaluation.score import standard_error
 from keras_gen.noise import fold_in
 from keras_gen.objectives import ELBO
-from keras_gen.sequential.decision import SequentialImputer
+from keras_gen.sequential.imputer import SequentialImputer
 from keras_gen.sequential.masks import check_mask
 
 

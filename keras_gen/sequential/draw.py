@@ -9,8 +9,10 @@ from keras_gen.noise import CounterNoise
 from keras_gen.objectives import ELBO, NVIL
 from keras_gen.objectives.likelihood_ratio import Seen
 from keras_gen.sequential import attention as windows
-from keras_gen.sequential.machine import CanvasGenerator, SequentialMachine, StepLatent, WindowPosition
+from keras_gen.sequential.canvas import CanvasGenerator
+from keras_gen.sequential.machine import SequentialMachine
 from keras_gen.sequential.recurrent import LSTM, flat, linear, product
+from keras_gen.sequential.steps import StepLatent, WindowPosition
 from keras_gen.trace import Action
 
 ATTENTIONS = (None, "soft", "hard")

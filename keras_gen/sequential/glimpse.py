@@ -15,8 +15,8 @@ from keras_gen.noise import BatchNoise, CounterNoise
 from keras_gen.objectives import ELBO, NVIL
 from keras_gen.objectives.likelihood_ratio import LikelihoodRatio, Seen
 from keras_gen.sequential.attention import check_window, glimpse
-from keras_gen.sequential.machine import StepLatent
 from keras_gen.sequential.recurrent import linear, product
+from keras_gen.sequential.steps import StepLatent
 from keras_gen.trace import Action, Trace
 
 
