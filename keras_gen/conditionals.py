@@ -88,7 +88,7 @@ class Conditional(keras.layers.Layer):
     def _parameters(self, parent):
         if self._parent_event is None:
             return tf.unstack(tf.cast(self._free, tf.float32))
-        batch = leading_shape(parent, len(self._parent_event))
+        batch = distributions.leading_shape(parent, len(self._parent_event))
         rows = parent if len(batch) == 1 else tf.reshape(parent, (-1, *self._parent_event))
         features = rows if self.network is None else self.network(rows)
         if self._per_pixel:
@@ -194,7 +194,7 @@ class Bernoulli(Conditional):
     binary = True
 
     def distribution(self, logits):
-        return self._event(distributions.Bernoulli(logits=logits, dtype=tf.float32))
+        return distributions.independent_bernoulli(logits, len(self.event_shape))
 
     def draw(self, distribution, noise):
         return tf.cast(noise.uniform(self.event_shape) < distribution.mean(), tf.float32)
@@ -210,7 +210,7 @@ class CrossEntropy(Conditional):
     has_mean_field = True
 
     def distribution(self, logits):
-        return self._event(distributions.Bernoulli(logits=logits, dtype=tf.float32))
+        return distributions.independent_bernoulli(logits, len(self.event_shape))
 
     def draw(self, distribution, noise):
         return distribution.mean()
@@ -254,7 +254,7 @@ class AutoregressiveBernoulli(Conditional):
         self._within = self.add_weight((size, size), initializer="zeros", name="within")
 
     def distribution(self, logits):
-        flat = tf.reshape(logits, (*leading_shape(logits, len(self.event_shape)), math.prod(self.event_shape)))
+        flat = distributions.flat_event(logits, len(self.event_shape))
         return distributions.AutoregressiveBernoulli(flat, tf.cast(self._within, tf.float32), self.event_shape)
 
     def draw(self, distribution, noise):
@@ -287,12 +287,3 @@ class DiscretizedLogistic(Conditional):
     def get_config(self):
         own = {"levels": self.levels, "initial_scale": self.initial_scale, "min_scale": self.min_scale}
         return {**super().get_config(), **own}
-
-
-def leading_shape(tensor, event_rank):
-    """The batch axes of a tensor whose last `event_rank` axes are its event: ints where known, scalar tensors otherwise."""
-    static = tensor.shape[: len(tensor.shape) - event_rank].as_list()
-    if None not in static:
-        return static
-    dynamic = tf.shape(tensor)
-    return [dynamic[axis] if size is None else size for axis, size in enumerate(static)]

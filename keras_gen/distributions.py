@@ -11,15 +11,37 @@ import tensorflow_probability as tfp
 tfd = tfp.distributions
 
 
-@tf.custom_gradient
-def softplus(x):
-    """log(1 + exp(x)), whose value and gradient share one exponential: the costliest element of a Bernoulli's step."""
-    small = tf.exp(tf.where(x >= 0.0, -x, x))  # of -|x|, differentiable at 0 too
+def leading_shape(tensor, event_rank):
+    """The batch axes of a tensor whose last `event_rank` axes are its event: ints where known, scalar tensors otherwise."""
+    static = tensor.shape[: len(tensor.shape) - event_rank].as_list()
+    if None not in static:
+        return static
+    dynamic = tf.shape(tensor)
+    return [dynamic[axis] if size is None else size for axis, size in enumerate(static)]
 
-    def gradient(upstream):
-        return upstream * tf.where(x >= 0.0, tf.ones_like(x), small) / (1.0 + small)
 
-    return tf.maximum(x, 0.0) + tf.math.log1p(small), gradient
+def flat_event(tensor, event_rank):
+    """`[..., *event]` with the event as a vector, `[..., D]`."""
+    return tf.reshape(tensor, (*leading_shape(tensor, event_rank), math.prod(tensor.shape[len(tensor.shape) - event_rank :])))
+
+
+def _softplus_by(log_of_one_more):
+    @tf.custom_gradient
+    def softplus(x):
+        small = tf.exp(tf.where(x >= 0.0, -x, x))  # of -|x|, differentiable at 0 too
+
+        def gradient(upstream):
+            return upstream * tf.where(x >= 0.0, tf.ones_like(x), small) / (1.0 + small)
+
+        return tf.maximum(x, 0.0) + log_of_one_more(small), gradient
+
+    return softplus
+
+
+#: log(1 + exp(x)), whose value and gradient share one exponential: the costliest element of a Bernoulli's step.
+softplus = _softplus_by(tf.math.log1p)
+#: The same within 1e-7, for terms of a sum. Without log1p, whose last digits it would lose, a step takes a twentieth less.
+_softplus_term = _softplus_by(lambda small: tf.math.log(1.0 + small))
 
 
 class Bernoulli(tfd.Bernoulli):
@@ -27,6 +49,23 @@ class Bernoulli(tfd.Bernoulli):
 
     def _log_prob(self, event):
         return event * self.logits - softplus(self.logits)
+
+
+def independent_bernoulli(logits, event_rank):
+    """Bernoulli elements with logits `[..., *event]` as one event."""
+    return _IndependentBernoulli(Bernoulli(logits=logits, dtype=tf.float32), reinterpreted_batch_ndims=event_rank)
+
+
+class _IndependentBernoulli(tfd.Independent):
+    """Its log-probability is computed on events as vectors.
+
+    XLA's loops on a CPU are vectorised along the last axis alone, which of an image has one element or three.
+    """
+
+    def _log_prob(self, event):
+        rank = self.event_shape.rank
+        logits = flat_event(self.distribution.logits, rank)
+        return tf.reduce_sum(flat_event(event, rank) * logits - _softplus_term(logits), axis=-1)
 
 
 class OneHotCategorical(tfd.OneHotCategorical):
@@ -98,7 +137,7 @@ class AutoregressiveBernoulli(tfd.Distribution):
         return self.bias + tf.matmul(flat, self.weights)
 
     def _flat(self, value):
-        return tf.reshape(value, tf.concat([tf.shape(value)[: tf.rank(value) - len(self._event)], [self.bias.shape[-1]]], 0))
+        return flat_event(value, len(self._event))
 
     def _as_event(self, flat):
         return tf.reshape(flat, tf.concat([tf.shape(flat)[:-1], self._event], 0))

@@ -6,7 +6,7 @@ import random
 import keras
 import tensorflow as tf
 
-from keras_gen import conditionals
+from keras_gen.distributions import leading_shape
 from keras_gen.generator import AncestralGenerator
 from keras_gen.helmholtz.likelihood import LikelihoodModel
 from keras_gen.metrics import ActiveUnits, mean_over_draws
@@ -66,7 +66,7 @@ class HelmholtzMachine(LikelihoodModel):
             `Trace` of shape `[K, B]`.
         """
         x = tf.convert_to_tensor(x)
-        batch = conditionals.leading_shape(x, len(self.data_shape))
+        batch = leading_shape(x, len(self.data_shape))
         seed = [random.getrandbits(31), random.getrandbits(31)] if seed is None else seed
         noise = BatchNoise(seed, (num_samples, *batch))
         posteriors, values, below = [], [], x

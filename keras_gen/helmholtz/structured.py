@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_gen import conditionals, images
 from keras_gen.checks import is_integer
+from keras_gen.distributions import leading_shape
 from keras_gen.helmholtz.likelihood import INFER, LikelihoodModel
 from keras_gen.model import check_seed
 from keras_gen.noise import BatchNoise, CounterNoise, fold_in
@@ -191,7 +192,7 @@ class StructuredPredictor(LikelihoodModel):
             `PredictionTrace` of shape `[K, B]`, one group a hidden layer from the upper half onward.
         """
         x = tf.convert_to_tensor(x)
-        batch = conditionals.leading_shape(x, len(self.data_shape))
+        batch = leading_shape(x, len(self.data_shape))
         seed = [random.getrandbits(31), random.getrandbits(31)] if seed is None else seed
         noise = BatchNoise(seed, (num_samples, *batch))
         groups, below = [], x[:, : self._rows]

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_gen import conditionals
 from keras_gen.checks import check_integers
+from keras_gen.distributions import leading_shape
 from keras_gen.model import TrainableModel, check_seed
 from keras_gen.noise import BatchNoise, CounterNoise
 from keras_gen.objectives import ELBO, NVIL
@@ -211,7 +211,7 @@ class RecurrentAttentionClassifier(TrainableModel):
             raise ValueError("trace needs a label for each image: what is scored is log p(label given the glimpses).")
         seed = [random.getrandbits(31), random.getrandbits(31)] if seed is None else seed
         x, label = tf.convert_to_tensor(x), tf.reshape(tf.cast(label, tf.int32), (-1,))
-        shape = (num_samples, *conditionals.leading_shape(x, len(self.data_shape)))
+        shape = (num_samples, *leading_shape(x, len(self.data_shape)))
         x = tf.tile(x, (num_samples, 1, 1, 1)) if num_samples > 1 else x
         logits, places, log_pi, seen = self.look(x, *self._draws(BatchNoise(seed, shape)))
         logits = tf.reshape(logits, (*shape, self.label_count))

@@ -5,7 +5,7 @@ import random
 
 import tensorflow as tf
 
-from keras_gen.conditionals import leading_shape
+from keras_gen.distributions import leading_shape
 from keras_gen.helmholtz.likelihood import LikelihoodModel
 from keras_gen.metrics import ActiveUnits, mean_over_draws
 from keras_gen.model import check_seed

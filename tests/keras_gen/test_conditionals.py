@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 from scipy import special, stats
 
 from keras_gen import conditionals, distributions, noise
@@ -71,13 +72,29 @@ def test_discretized_logistic_is_finite_with_gradients_far_from_its_location():
 
 
 def test_bernoulli_log_probability_is_tfps():
-    import tensorflow_probability as tfp
-
     logits = tf.constant([-90.0, -2.0, 0.0, 3.0, 90.0])
     ours = distributions.Bernoulli(logits=logits, dtype=tf.float32)
     theirs = tfp.distributions.Bernoulli(logits=logits, dtype=tf.float32)
     for value in (0.0, 1.0):
         np.testing.assert_allclose(ours.log_prob(value), theirs.log_prob(value), rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch", ((), (5,), (3, 5)))
+@pytest.mark.parametrize("known", (True, False))  # whether the size of the batch is known when the graph is made
+def test_a_bernoulli_of_images_scores_as_tfps(batch, known):
+    random = np.random.default_rng(0)
+    x = tf.constant(random.integers(2, size=(5, 4, 3, 2)), tf.float32)
+    logits = tf.constant(20.0 * random.normal(size=(*batch, 4, 3, 2)), tf.float32)
+    theirs = tfp.distributions.Independent(tfp.distributions.Bernoulli(logits=logits, dtype=tf.float32), 3)
+
+    def score(logits, x):
+        ours = distributions.independent_bernoulli(logits, 3)
+        assert ours.event_shape == (4, 3, 2)
+        return ours.log_prob(x)
+
+    shapes = [each.shape if known else [None] * (each.shape.rank - 3) + each.shape[-3:] for each in (logits, x)]
+    score = tf.function(score, input_signature=[tf.TensorSpec(shape) for shape in shapes])
+    np.testing.assert_allclose(score(logits, x), theirs.log_prob(x), rtol=1e-6)
 
 
 def test_softplus_has_the_derivatives_of_log_one_plus_exp():

@@ -69,13 +69,26 @@ def test_a_row_depends_on_its_own_seed_alone():
         np.testing.assert_allclose(alone.normal((3, 3)).numpy()[0], normals[index], atol=1e-6)
 
 
-def test_normals_are_box_muller_of_the_same_stream():
-    rows = seeds(10)
-    uniforms = noise.CounterNoise(rows).uniform((8,)).numpy().astype(np.float64)
-    normals = noise.CounterNoise(rows).normal((7,)).numpy()
+@pytest.mark.parametrize(
+    "source", (lambda: noise.CounterNoise(seeds(10)), lambda: noise.BatchNoise([3, 5], (10,))), ids=("counter", "batch")
+)
+@pytest.mark.parametrize("graph", (False, True))
+def test_normals_are_box_muller_of_the_same_stream(source, graph):
+    uniforms = source().uniform((8,)).numpy().astype(np.float64)
+    draw = lambda: source().normal((7,))  # noqa: E731
+    normals = (tf.function(draw) if graph else draw)().numpy()
     radius = np.sqrt(-2 * np.log(uniforms[:, 0::2]))
     expected = np.stack([radius * np.cos(2 * np.pi * uniforms[:, 1::2]), radius * np.sin(2 * np.pi * uniforms[:, 1::2])], -1)
     np.testing.assert_allclose(normals, expected.reshape(10, 8)[:, :7], atol=2e-6)
+
+
+@pytest.mark.parametrize("xla", (False, True))
+def test_polynomials_give_the_cosine_and_sine_of_every_uniform(xla):
+    turns = (np.arange(2**24, dtype=np.float32) + np.float32(0.5)) * np.float32(2.0**-24)
+    angle = 2 * np.pi * turns.astype(np.float64)
+    cosine, sine = tf.function(noise._turned, jit_compile=xla)(turns)
+    assert np.abs(cosine - np.cos(angle)).max() < 1e-6
+    assert np.abs(sine - np.sin(angle)).max() < 1e-6
 
 
 def test_uniforms_stay_inside_their_interval():
