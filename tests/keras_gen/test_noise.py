@@ -75,7 +75,10 @@ def test_a_row_depends_on_its_own_seed_alone():
 @pytest.mark.parametrize("graph", (False, True))
 def test_normals_are_box_muller_of_the_same_stream(source, graph):
     uniforms = source().uniform((8,)).numpy().astype(np.float64)
-    draw = lambda: source().normal((7,))  # noqa: E731
+
+    def draw():
+        return source().normal((7,))
+
     normals = (tf.function(draw) if graph else draw)().numpy()
     radius = np.sqrt(-2 * np.log(uniforms[:, 0::2]))
     expected = np.stack([radius * np.cos(2 * np.pi * uniforms[:, 1::2]), radius * np.sin(2 * np.pi * uniforms[:, 1::2])], -1)
