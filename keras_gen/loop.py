@@ -276,7 +276,7 @@ class DeviceLoop:
         return in_groups if progress and progress.in_groups else one_by_one
 
     def _run(self, kind, form, *arguments):
-        with _no_memory_optimizer():
+        with _sound_passes():
             return self._program(kind, form)(*arguments)
 
     def _program(self, kind, form):
@@ -326,16 +326,20 @@ class DeviceLoop:
 
 
 @contextlib.contextmanager
-def _no_memory_optimizer():
-    """While it lasts, programs that run for the first time are optimised by all of TensorFlow's passes but one.
+def _sound_passes():
+    """While it lasts, programs that run for the first time are optimised by all of TensorFlow's passes but two.
 
-    In a program that it takes for large (0.2 GB, on a CPU) that one adds up three gradients or more in a temporary variable.
-    Within a loop, such as that over DRAW's steps, the variable is made once more than it is freed, and the program fails when
-    it runs again: "AlreadyExistsError ... tmp_var". No public option turns the pass off.
+    * The memory optimizer: in a program that it takes for large (0.2 GB, on a CPU) it adds up three gradients or more in a
+      temporary variable. Within a loop, such as that over DRAW's steps, the variable is made once more than it is freed, and
+      the program fails when it runs again: "AlreadyExistsError ... tmp_var". No public option turns it off.
+    * The dependency optimizer: it drops the order between a weight's reading and its update where there seems to be another
+      way from one to the other, which a later pass then takes away. On a busy machine a dream of wake-sleep was drawn by
+      weights that its own step had updated.
     """
     at_hand = context.context()
     before, config = at_hand.function_call_options, at_hand.config
-    config.graph_options.rewrite_options.memory_optimization = RewriterConfig.NO_MEM_OPT
+    rewrites = config.graph_options.rewrite_options
+    rewrites.memory_optimization, rewrites.dependency_optimization = RewriterConfig.NO_MEM_OPT, RewriterConfig.OFF
     at_hand.function_call_options = context.FunctionCallOptions(before.executor_type, config)
     try:
         yield

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_gen as kg
-from keras_gen import feed
+from keras_gen import conditionals, feed
 from keras_gen.model import one_after_another
 
 IMAGES = (np.random.default_rng(0).random((215, 6, 6, 1)) < 0.3).astype(np.float32)
@@ -427,6 +427,39 @@ def test_programs_that_tensorflow_takes_for_large_run_more_than_once():
     made = kg.DRAW((28, 28, 1), steps=16, units=256, **window, seed=1)
     made.compile()
     assert len(made.fit(np.zeros((400, 28, 28, 1), np.float32), batch_size=400, epochs=2, verbose=0).history["loss"]) == 2
+
+
+class _Late(conditionals.Bernoulli):
+    """A prior whose use of that number in a step, counted from 0, reads its parameters after 20,000 rounds of nothing."""
+
+    late = None
+
+    def build(self, *shape):
+        super().build(*shape)
+        self.uses = 0
+
+    def call(self, parent=None):
+        self.uses += 1
+        if self.uses - 1 != self.late:
+            return super().call(parent)
+        with tf.control_dependencies(tf.while_loop(lambda i: i < 20_000, lambda i: (i + 1,), (0,))):
+            return super().call(parent)
+
+
+def test_weights_are_read_before_their_update_however_late():
+    def trained(late):
+        keras.utils.set_random_seed(0)
+        prior = _Late((6,), name="p1")
+        generative = [prior, conditionals.Bernoulli((6, 6, 1), name="p0")]
+        made = kg.HelmholtzMachine(generative, [conditionals.Bernoulli((6,), name="q1")], seed=1)
+        made.compile(keras.optimizers.Adam(0.1), kg.objectives.ReweightedWakeSleep(5), jit_compile=False)
+        prior.uses, prior.late = 0, late
+        made.fit(IMAGES[:40], batch_size=20, epochs=1, verbose=0)
+        assert prior.uses == 3  # the prior of the data's latents, the dream's draw, the prior of the dream's latents
+        return made.get_weights()
+
+    for ours, theirs in zip(trained(late=1), trained(late=None), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_no_step_copies_a_weight():
