@@ -1,4 +1,7 @@
-"""From what `fit` is given to stacked batches: groups of steps that one program runs without coming back to Python."""
+"""From what `fit` is given to stacked batches: groups of steps that one program runs without coming back to Python.
+
+`Feed` is the stream of groups, `Progress` how far a run has come in it.
+"""
 
 import functools
 import math
@@ -165,3 +168,59 @@ def without_autotuning(dataset):
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)
+
+
+class Progress:
+    """Where a run stands within its epoch, and what is left of the last group.
+
+    Attributes:
+        in_groups: whether it is fed by groups; else by single batches, and all that is told is how many an epoch has.
+        taken: steps taken in this epoch.
+        heeds_nan: whether no step may follow one after which the loss is no finite number.
+    """
+
+    def __init__(self, feed, heeds_nan=False):
+        self._epoch_steps = feed.steps
+        self._group_steps = feed.group_steps
+        self.in_groups = bool(feed.group_steps)
+        self._iterator = self._left = None
+        self._batch = 0  # images of a full batch, as far as seen
+        self.taken = 0
+        self.heeds_nan = heeds_nan
+
+    def start_epoch(self):
+        self.taken = 0
+
+    def wanted(self, steps):
+        """Steps to take now: at most `steps`, and no more than the epoch has left."""
+        return steps if self._epoch_steps is None else min(steps, self._epoch_steps - self.taken)
+
+    def take(self, iterator, wanted):
+        """The next steps from a group: (group, index of the first, count, None), or one short batch with its size last."""
+        if iterator is not self._iterator:
+            self._iterator, self._left = iterator, None
+        if self._left is None:
+            group, sizes = next(iterator)
+            batch = keras.tree.flatten(group)[0].shape[1]
+            self._batch = max(self._batch, batch)
+            if batch == self._batch:
+                group = _padded(group, self._group_steps)
+            self._left = (group, sizes.numpy(), 0)
+        group, sizes, first = self._left
+        if sizes[first] < self._batch:
+            count, size = 1, int(sizes[first])
+        else:
+            full = next((index for index in range(first, len(sizes)) if sizes[index] < self._batch), len(sizes))
+            count, size = min(full - first, wanted), None
+        self._left = (group, sizes, first + count) if first + count < len(sizes) else None
+        return group, first, count, size
+
+
+def _padded(group, steps):
+    """The group with as many steps as a full one, so that one compiled program serves all."""
+
+    def pad(tensor):
+        missing = steps - tensor.shape[0]
+        return tensor if missing <= 0 else tf.pad(tensor, [(0, missing)] + [(0, 0)] * (len(tensor.shape) - 1))
+
+    return keras.tree.map_structure(pad, group)

@@ -11,25 +11,11 @@ import warnings
 
 import keras
 import tensorflow as tf
-from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
-from tensorflow.python.eager import context
 
 from keras_gen import feed
 from keras_gen.arguments import checked_data, is_array, triple
-
-#: Keras's own callbacks whose batch-level hooks read no more than how far the epoch has come, or serve settings that
-#: `_needs_each_step` looks at. A group ends by itself at the step that TerminateOnNaN waits for.
-_CONTENT_WITH_GROUPS = (
-    keras.callbacks.History,
-    keras.callbacks.ProgbarLogger,
-    keras.callbacks.TerminateOnNaN,
-    keras.callbacks.ModelCheckpoint,
-    keras.callbacks.BackupAndRestore,
-    keras.callbacks.TensorBoard,
-)
-_STEP_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
-_TEST_HOOKS = ("on_test_batch_begin", "on_test_batch_end")
-
+from keras_gen.hooks import STEP_HOOKS, TEST_HOOKS, ExactSteps, needs_each_step
+from keras_gen.passes import sound_passes
 
 _NO_PROGRESS = {"train": None, "test": None}
 
@@ -93,7 +79,7 @@ class DeviceLoop:
             self.check_batches(len(x), batch_size or 32, steps and steps * (epochs - kwargs.get("initial_epoch", 0)))
 
         # Keras takes as many steps a call for the validation as for the training.
-        limit = self._steps_a_call(callbacks, _STEP_HOOKS if validation is None else _STEP_HOOKS + _TEST_HOOKS)
+        limit = self._steps_a_call(callbacks, STEP_HOOKS if validation is None else STEP_HOOKS + TEST_HOOKS)
         if self.distribute_strategy.num_replicas_in_sync > 1 and self._jit_setting is not False and verbose != 0:
             strategy = type(self.distribute_strategy).__name__
             warnings.warn(
@@ -119,7 +105,7 @@ class DeviceLoop:
         if not train and kwargs.get("steps_per_epoch"):  # which a call of several steps may not divide
             train = feed.Feed(None, kwargs["steps_per_epoch"], 0)
         if train:
-            callbacks = _ExactSteps(self, callbacks, verbose, epochs=epochs, steps=train.steps)
+            callbacks = ExactSteps(self, callbacks, verbose, epochs=epochs, steps=train.steps)
         if isinstance(x, tf.data.Dataset):
             batch_size, kwargs["shuffle"] = None, False  # Keras warns that it ignores its own default
         with self._in_groups(self._steps_of(train, limit), train, test, heeds_nan):
@@ -133,13 +119,13 @@ class DeviceLoop:
             return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, **kwargs)
         data = checked_data(self, (x, y, sample_weight), batch_size, steps, names=("batch_size", "steps"))
         x, y, sample_weight = data
-        limit = self._steps_a_call(kwargs.get("callbacks"), _TEST_HOOKS)
+        limit = self._steps_a_call(kwargs.get("callbacks"), TEST_HOOKS)
         prepared, test = self._prepared(data, batch_size, steps, limit), None
         if prepared:
             x, steps, test = prepared
             y = sample_weight = batch_size = None
         if test:
-            kwargs["callbacks"] = _ExactSteps(self, kwargs.get("callbacks"), verbose, epochs=1, steps=steps, history=False)
+            kwargs["callbacks"] = ExactSteps(self, kwargs.get("callbacks"), verbose, epochs=1, steps=steps, history=False)
         with self._in_groups(self._steps_of(test, limit), None, test or feed.Feed(None, steps, 0)):
             return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, **kwargs)
 
@@ -180,7 +166,7 @@ class DeviceLoop:
             return self._steps_setting
         if isinstance(callbacks, keras.callbacks.CallbackList):
             return 1
-        if any(_needs_each_step(callback, hooks) for callback in keras.tree.flatten(callbacks or [])):
+        if any(needs_each_step(callback, hooks) for callback in keras.tree.flatten(callbacks or [])):
             return 1
         return feed.GROUP_STEPS if self._steps_setting == 1 else self._steps_setting
 
@@ -215,7 +201,7 @@ class DeviceLoop:
     @contextlib.contextmanager
     def _in_groups(self, steps, train, test, heeds_nan=False):
         """While Keras's `fit` or `evaluate` runs: a call takes `steps` steps of what the feeds give."""
-        progress = {"train": train and _Progress(train, heeds_nan), "test": test and _Progress(test)}
+        progress = {"train": train and feed.Progress(train, heeds_nan), "test": test and feed.Progress(test)}
         with self._in_force(progress, steps):
             yield
 
@@ -276,7 +262,7 @@ class DeviceLoop:
         return in_groups if progress and progress.in_groups else one_by_one
 
     def _run(self, kind, form, *arguments):
-        with _sound_passes():
+        with sound_passes():
             return self._program(kind, form)(*arguments)
 
     def _program(self, kind, form):
@@ -325,133 +311,17 @@ class DeviceLoop:
         return programs[kind, form]
 
 
-@contextlib.contextmanager
-def _sound_passes():
-    """While it lasts, programs that run for the first time are optimised by all of TensorFlow's passes but two.
-
-    * The memory optimizer: in a program that it takes for large (0.2 GB, on a CPU) it adds up three gradients or more in a
-      temporary variable. Within a loop, such as that over DRAW's steps, the variable is made once more than it is freed, and
-      the program fails when it runs again: "AlreadyExistsError ... tmp_var". No public option turns it off.
-    * The dependency optimizer: it drops the order between a weight's reading and its update where there seems to be another
-      way from one to the other, which a later pass then takes away. On a busy machine a dream of wake-sleep was drawn by
-      weights that its own step had updated.
-    """
-    at_hand = context.context()
-    before, config = at_hand.function_call_options, at_hand.config
-    rewrites = config.graph_options.rewrite_options
-    rewrites.memory_optimization, rewrites.dependency_optimization = RewriterConfig.NO_MEM_OPT, RewriterConfig.OFF
-    at_hand.function_call_options = context.FunctionCallOptions(before.executor_type, config)
-    try:
-        yield
-    finally:
-        at_hand.function_call_options = before
-
-
 class _LoopState:
     """What the loop keeps on a model, out of sight of Keras's tracking of attributes.
 
     Attributes:
         programs: (kind, form) to compiled program.
-        progress: "train" and "test" to the `_Progress` of the `fit` or `evaluate` under way, or None.
+        progress: "train" and "test" to the `feed.Progress` of the `fit` or `evaluate` under way, or None.
     """
 
     def __init__(self):
         self.programs = {}
         self.progress = _NO_PROGRESS
-
-
-class _Progress:
-    """Where a run stands within its epoch, and what is left of the last group.
-
-    Attributes:
-        in_groups: whether it is fed by groups; else by single batches, and all that is told is how many an epoch has.
-        taken: steps taken in this epoch.
-        heeds_nan: whether no step may follow one after which the loss is no finite number.
-    """
-
-    def __init__(self, feed_, heeds_nan=False):
-        self._epoch_steps = feed_.steps
-        self._group_steps = feed_.group_steps
-        self.in_groups = bool(feed_.group_steps)
-        self._iterator = self._left = None
-        self._batch = 0  # images of a full batch, as far as seen
-        self.taken = 0
-        self.heeds_nan = heeds_nan
-
-    def start_epoch(self):
-        self.taken = 0
-
-    def wanted(self, steps):
-        """Steps to take now: at most `steps`, and no more than the epoch has left."""
-        return steps if self._epoch_steps is None else min(steps, self._epoch_steps - self.taken)
-
-    def take(self, iterator, wanted):
-        """The next steps from a group: (group, index of the first, count, None), or one short batch with its size last."""
-        if iterator is not self._iterator:
-            self._iterator, self._left = iterator, None
-        if self._left is None:
-            group, sizes = next(iterator)
-            batch = keras.tree.flatten(group)[0].shape[1]
-            self._batch = max(self._batch, batch)
-            if batch == self._batch:
-                group = _padded(group, self._group_steps)
-            self._left = (group, sizes.numpy(), 0)
-        group, sizes, first = self._left
-        if sizes[first] < self._batch:
-            count, size = 1, int(sizes[first])
-        else:
-            full = next((index for index in range(first, len(sizes)) if sizes[index] < self._batch), len(sizes))
-            count, size = min(full - first, wanted), None
-        self._left = (group, sizes, first + count) if first + count < len(sizes) else None
-        return group, first, count, size
-
-
-class _ExactSteps(keras.callbacks.CallbackList):
-    """Tells callbacks the index of the last step that a group took, also where the epoch ends within what Keras counts."""
-
-    def __init__(self, model, callbacks, verbose, steps, epochs, history=True):
-        super().__init__(
-            callbacks,
-            add_history=history,
-            add_progbar=verbose != 0,
-            model=model,
-            verbose=verbose,
-            epochs=epochs,
-            steps=steps,
-        )
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.model._loop.progress["train"].start_epoch()
-        super().on_epoch_begin(epoch, logs)
-
-    def on_train_batch_end(self, batch, logs=None):
-        super().on_train_batch_end(self.model._loop.progress["train"].taken - 1, logs)
-
-    def on_test_batch_end(self, batch, logs=None):
-        progress = self.model._loop.progress["test"]
-        super().on_test_batch_end(progress.taken - 1 if progress else batch, logs)
-
-
-def _needs_each_step(callback, hooks):
-    saves = isinstance(callback, keras.callbacks.ModelCheckpoint | keras.callbacks.BackupAndRestore)
-    if saves and callback.save_freq != "epoch":
-        return True
-    logs = isinstance(callback, keras.callbacks.TensorBoard)
-    if logs and (callback.update_freq != "epoch" or callback._should_trace or callback.write_steps_per_second):
-        return True
-    # Against Keras's own class, not the base alone: a user's subclass of it may have hooks of its own.
-    known = next((kind for kind in _CONTENT_WITH_GROUPS if isinstance(callback, kind)), keras.callbacks.Callback)
-    return any(getattr(getattr(callback, hook), "__func__", None) is not getattr(known, hook) for hook in hooks)
-
-
-def _padded(group, steps):
-    """The group with as many steps as a full one, so that one compiled program serves all."""
-
-    def pad(tensor):
-        missing = steps - tensor.shape[0]
-        return tensor if missing <= 0 else tf.pad(tensor, [(0, missing)] + [(0, 0)] * (len(tensor.shape) - 1))
-
-    return keras.tree.map_structure(pad, group)
 
 
 def _is_ours(step):
