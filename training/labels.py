@@ -17,7 +17,8 @@ def training_arrays(images, settings, seed):
 
     The model binarises the images itself, afresh at each visit where the recipe says so. Where only `labelled` labels are used,
     the same number of each class, the other labels are -1, and the labelled images are repeated until they are a sixth of all.
-    Categories that no labels teach (`labelled` 0, data without labels) are clusters.
+    Categories that no labels teach (`labelled` 0, data without labels) are clusters. With `mirror` "left_right" all images
+    come twice, as they are and mirrored.
 
     Args:
         images: `ImageData`.
@@ -29,6 +30,14 @@ def training_arrays(images, settings, seed):
     Raises:
         ValueError: labels are used and the data have none, or others than the recipe takes, or not enough of a class.
     """
+    arrays = _as_they_are(images, settings, seed)
+    if settings.get("mirror", "none") == "none":
+        return arrays
+    mirrored = (arrays[0][:, :, ::-1], *arrays[1:])
+    return tuple(np.concatenate(both) for both in zip(arrays, mirrored, strict=True))
+
+
+def _as_they_are(images, settings, seed):
     x = to_float(images.train)
     if not _used(images, settings):
         return (x,)

@@ -153,7 +153,13 @@ GAN = {
     "epochs": 75,
 }
 
-DCGAN = {"latent_dim": 100, "filters": (32, 64), "dense_units": (), **ADVERSARIAL}
+DCGAN = {
+    "latent_dim": 100,
+    "filters": (32, 64),
+    "dense_units": (),
+    "mirror": "none",  # left_right: each epoch has every image twice, as it is and mirrored
+    **ADVERSARIAL,
+}
 
 ADVERSARIAL_AUTOENCODER = {
     "latent_dim": 8,
@@ -368,10 +374,11 @@ RECIPES = {
                 "colour": {"filters": (32, 64, 128)},
                 "cifar10": {
                     "filters": (32, 64, 128),
-                    "epochs": 80,
+                    "mirror": "left_right",
+                    "epochs": 40,
                     "schedule": "cosine",
                     "average": 0.9995,
-                    "picture_every": 10,
+                    "picture_every": 5,
                 },
                 "digits": {"filters": (16, 32), "latent_dim": 20, "num_classes": 10, **_DIGITS_GAME},
                 "mnist": {

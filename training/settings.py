@@ -32,6 +32,7 @@ CHOICES = {
     "mask": ("mcar", "mar"),
     "places": ("learned", "random"),
     "reconstruction": ("squared", "cross_entropy"),
+    "mirror": ("none", "left_right"),
     "schedule": ("constant", "cosine"),
     "jit_compile": ("auto", "true", "false"),
 }

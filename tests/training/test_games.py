@@ -109,6 +109,15 @@ def test_classes_that_data_and_recipe_do_not_share(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_mirrored_images_come_beside_those_as_they_are(tmp_path):
+    images = data.load(class_folder(tmp_path / "images", 3))
+    x, y = labels.training_arrays(images, {"num_classes": 3}, 0)
+    both, of_both = labels.training_arrays(images, {"num_classes": 3, "mirror": "left_right"}, 0)
+    np.testing.assert_array_equal(both, [*x, *(np.fliplr(image) for image in x)])
+    np.testing.assert_array_equal(of_both, [*y, *y])
+    assert play("dcgan", tmp_path / "run", "batch_size=10", "mirror=left_right", data=images.name)["metrics"]
+
+
 def test_a_stopped_game_resumes_exactly(tmp_path, monkeypatch):
     # Alternate turns over an odd number of batches: whose turn is next is a part of what is saved.
     settings = ["aae_semi_supervised", tmp_path / "run", "turns=alternate", "labelled=50", "average=0.9"]
