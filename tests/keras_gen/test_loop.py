@@ -430,17 +430,13 @@ def test_programs_that_tensorflow_takes_for_large_run_more_than_once():
 
 
 class _Late(conditionals.Bernoulli):
-    """A prior whose use of that number in a step, counted from 0, reads its parameters after 20,000 rounds of nothing."""
+    """A prior whose use of that number in a step, counted from 1, reads its parameters after 20,000 rounds of nothing."""
 
-    late = None
-
-    def build(self, *shape):
-        super().build(*shape)
-        self.uses = 0
+    uses, late = 0, None
 
     def call(self, parent=None):
         self.uses += 1
-        if self.uses - 1 != self.late:
+        if self.uses != self.late:
             return super().call(parent)
         with tf.control_dependencies(tf.while_loop(lambda i: i < 20_000, lambda i: (i + 1,), (0,))):
             return super().call(parent)
@@ -458,7 +454,7 @@ def test_weights_are_read_before_their_update_however_late():
         assert prior.uses == 3  # the prior of the data's latents, the dream's draw, the prior of the dream's latents
         return made.get_weights()
 
-    for ours, theirs in zip(trained(late=1), trained(late=None), strict=True):
+    for ours, theirs in zip(trained(late=2), trained(late=None), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
