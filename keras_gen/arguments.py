@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_gen.checks import check_integers
 
+_ROWS = "a batch has not as many labels or weights as images: one is needed for each"
 _KINDS = "an array `[N, H, W, C]`, a tf.data.Dataset of batches, a keras.utils.PyDataset or a generator of them"
 
 
@@ -94,6 +95,22 @@ def is_array(value):
     return hasattr(value, "dtype") and hasattr(value, "shape") and not isinstance(value, tf.data.Dataset)
 
 
+def weights_by_class(class_weight, labels, sample_weight):
+    """The weight of each image, float32 `[N]`: `class_weight`, a dict, at its label; 1 for labels that it does not name.
+
+    Raises:
+        ValueError: weights of images beside those of classes, or no labels.
+    """
+    if sample_weight is not None:
+        raise ValueError("sample_weight and class_weight were both given: an image has one weight.")
+    if labels is None:
+        raise ValueError("class_weight was given without y: the labels say which weight is an image's own.")
+    labels = np.asarray(labels)
+    if labels.size != len(labels):
+        raise ValueError(f"class_weight was given with y of shape {labels.shape}: a label for each image is needed, (N,).")
+    return np.array([class_weight.get(int(label), 1.0) for label in labels.ravel()], np.float32)
+
+
 def weight_rows(sample_weight):
     """Weights `[B]` of weights `[B]` or `[B, 1]`; a ValueError for others, which would be multiplied with every loss."""
     shape = tuple(sample_weight.shape)
@@ -161,6 +178,7 @@ def _checked_dataset(model, dataset, steps, source, steps_name):
     if first is None:
         _check_length(0, steps, source, steps_name)
     _check_batch(model, tf.nest.map_structure(_as_numpy, first), source)
+    dataset = _checked_shapes(model, dataset)
     least = 0 if model.needs_labels else -1
 
     def with_labels_checked(images, labels, *weight):
@@ -173,6 +191,26 @@ def _checked_dataset(model, dataset, steps, source, steps_name):
     if model.label_count and isinstance(spec, tuple) and len(spec) > 1 and isinstance(spec[1], tf.TensorSpec):
         return dataset.map(with_labels_checked)
     return dataset
+
+
+def _checked_shapes(model, dataset):
+    """The same dataset; a batch whose images or rows are others than its spec can tell ends in an error, not in padding."""
+    spec = dataset.element_spec
+    parts = spec if isinstance(spec, tuple) else (spec,)
+    if not all(isinstance(part, tf.TensorSpec) and part.shape.rank for part in parts):
+        return dataset
+    rows = {part.shape[0] for part in parts}
+    if parts[0].shape[1:].is_fully_defined() and (len(parts) == 1 or rows != {None} and len(rows) == 1):
+        return dataset
+
+    def checked(images, *others):
+        images = tf.ensure_shape(images, (None, *model.data_shape))
+        whole = [tf.debugging.assert_equal(tf.shape(part)[0], tf.shape(images)[0], _ROWS) for part in others]
+        with tf.control_dependencies(whole):
+            images = tf.identity(images)
+        return (images, *others) if others else images
+
+    return dataset.map(checked)
 
 
 def _check_length(batches, steps, source, steps_name):

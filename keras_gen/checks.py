@@ -1,6 +1,7 @@
 """Checks of arguments, other than images."""
 
 import numbers
+from collections.abc import Iterable
 
 INT32 = -(2**31), 2**31 - 1
 
@@ -24,6 +25,18 @@ def check_integers(least=1, owner="", why="", **values):
             given = f"{owner}({name}={value!r})" if owner else f"{name}={value!r}"
             raise ValueError(f"{given}: an integer of at least {least} is needed{why and '; '}{why}.")
     return [int(value) for value in values.values()]
+
+
+def check_sizes(name, values, what="the units of each layer", least=0):
+    """`values` as a tuple of Python's ints; one integer stands for a tuple of one.
+
+    Raises:
+        ValueError: other than positive integers, or fewer than `least`; it names `name`, and `what` they are.
+    """
+    sizes = (values,) if is_integer(values) else values
+    if not isinstance(sizes, Iterable) or not all(is_integer(size) and size > 0 for size in sizes) or len(sizes) < least:
+        raise ValueError(f"{name}={values!r}: {what}, positive integers{f', at least {least}' if least else ''}.")
+    return tuple(int(size) for size in sizes)
 
 
 def check_key(seed):

@@ -4,6 +4,8 @@ A conditional is a network (any Keras layer, or none), a linear head that turns 
 and the rule that makes a draw from noise. Without a parent the parameters are free weights: a learned prior.
 """
 
+import contextlib
+import contextvars
 import math
 
 import keras
@@ -11,8 +13,31 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_gen import distributions
+from keras_gen.checks import check_integers, is_integer
 
 tfd = tfp.distributions
+
+# What networks are called with as `training`; None leaves it to the layer that they are called within.
+_training = contextvars.ContextVar("training", default=None)
+
+
+@contextlib.contextmanager
+def in_training():
+    """While it lasts, the networks of conditionals run as Keras's layers do in training: units drop, batches are normalised."""
+    token = _training.set(True)
+    try:
+        yield
+    finally:
+        _training.reset(token)
+
+
+def differs_in_training(network):
+    """Whether a network is known to drop units, add noise or normalise batches while training, each time in another way."""
+    return network is not None and any(
+        isinstance(layer, keras.layers.BatchNormalization)
+        or isinstance(getattr(layer, "seed_generator", None), keras.random.SeedGenerator)
+        for layer in network._flatten_layers()
+    )
 
 
 class Conditional(keras.layers.Layer):
@@ -23,7 +48,8 @@ class Conditional(keras.layers.Layer):
 
     Args:
         event_shape: shape of the child, a tuple or an int.
-        network: Keras layer from `[N, *parent_event]` to features `[N, ...]`, or None for a linear conditional.
+        network: Keras layer from `[N, *parent_event]` to features `[N, ...]`, or None for a linear conditional. It runs in
+            training mode within `fit`.
     """
 
     #: Whether a draw is a differentiable function of the parameters.
@@ -38,7 +64,7 @@ class Conditional(keras.layers.Layer):
 
     def __init__(self, event_shape, network=None, **kwargs):
         super().__init__(**kwargs)
-        self.event_shape = (event_shape,) if isinstance(event_shape, int) else tuple(event_shape)
+        self.event_shape = tuple(int(size) for size in ((event_shape,) if is_integer(event_shape) else event_shape))
         self.network = network
         self._parent_event = None
         self._per_pixel = False
@@ -56,16 +82,14 @@ class Conditional(keras.layers.Layer):
         if self.built:
             return
         if parent_shape is None and self.parameters_per_element:
-            self._free = self.add_weight(
-                (self.parameters_per_element, *self.event_shape), initializer="zeros", name="parameters"
-            )
+            shape = (self.parameters_per_element, *self.event_shape)
+            self._free = self.add_weight(shape, initializer="zeros", autocast=False, name="parameters")
         elif parent_shape is not None:
             self._parent_event = tuple(parent_shape[1:])
             features = (None, *self._parent_event)
             if self.network is not None:
-                if not self.network.built:
-                    self.network.build(features)
-                features = self.network.compute_output_shape(features)
+                # By a call: a user's own layer need not know the shape of what it returns, nor be built before it is called.
+                features = (None, *self.network(tf.zeros((1, *self._parent_event))).shape[1:])
             self._per_pixel = len(self.event_shape) == 3 and tuple(features[1:3]) == self.event_shape[:2]
             units = self.event_shape[-1] if self._per_pixel else math.prod(self.event_shape)
             self._head = keras.layers.Dense(self.parameters_per_element * units, name="head", dtype=self.dtype_policy)
@@ -90,7 +114,7 @@ class Conditional(keras.layers.Layer):
             return tf.unstack(tf.cast(self._free, tf.float32))
         batch = distributions.leading_shape(parent, len(self._parent_event))
         rows = parent if len(batch) == 1 else tf.reshape(parent, (-1, *self._parent_event))
-        features = rows if self.network is None else self.network(rows)
+        features = rows if self.network is None else self.network(rows, training=_training.get())
         if self._per_pixel:
             values = tf.cast(self._head(features), tf.float32)
             parameters = tf.split(values, self.parameters_per_element, axis=-1)
@@ -170,7 +194,7 @@ class Normal(Conditional):
 
     def _build_shared(self):
         if self.shared_scale:
-            self._raw_scale = self.add_weight((), initializer="zeros", name="raw_scale", dtype="float32")
+            self._raw_scale = self.add_weight((), initializer="zeros", autocast=False, name="raw_scale", dtype="float32")
 
     def distribution(self, loc, raw_scale=None):
         raw_scale = tf.cast(self._raw_scale, tf.float32) if self.shared_scale else raw_scale
@@ -251,7 +275,7 @@ class AutoregressiveBernoulli(Conditional):
 
     def _build_shared(self):
         size = math.prod(self.event_shape)
-        self._within = self.add_weight((size, size), initializer="zeros", name="within")
+        self._within = self.add_weight((size, size), initializer="zeros", autocast=False, name="within")
 
     def distribution(self, logits):
         flat = distributions.flat_event(logits, len(self.event_shape))
@@ -275,7 +299,8 @@ class DiscretizedLogistic(Conditional):
 
     def __init__(self, event_shape, network=None, levels=256, initial_scale=0.1, min_scale=1e-3, **kwargs):
         super().__init__(event_shape, network, **kwargs)
-        self.levels, self.initial_scale, self.min_scale = levels, initial_scale, min_scale
+        (self.levels,) = check_integers(2, levels=levels)
+        self.initial_scale, self.min_scale = initial_scale, min_scale
 
     def distribution(self, loc, raw_scale):
         scale = self.min_scale + self.initial_scale * tf.exp(raw_scale)

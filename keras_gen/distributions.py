@@ -102,8 +102,8 @@ class AutoregressiveBernoulli(tfd.Distribution):
 
     def __init__(self, bias, weights, event_shape, name="AutoregressiveBernoulli"):
         parameters = dict(locals())
-        size = math.prod(event_shape)
-        before = tf.constant([[float(j < i) for i in range(size)] for j in range(size)], weights.dtype)
+        index = tf.range(math.prod(event_shape))
+        before = tf.cast(index[:, None] < index[None], weights.dtype)  # computed: as a constant, as large as the weights
         self.bias, self.weights, self._event = bias, weights * before, tf.TensorShape(event_shape)
         super().__init__(
             dtype=bias.dtype,

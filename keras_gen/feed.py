@@ -17,6 +17,8 @@ from keras_gen.noise import fold_in
 GROUP_BYTES = 2**24
 #: Steps of a group at the most: a fraction of a second, after which the progress bar moves.
 GROUP_STEPS = 128
+#: Stands within a stream for labels that were not given beside weights.
+ABSENT = ()
 
 
 class Feed(NamedTuple):
@@ -155,6 +157,13 @@ def from_dataset(dataset, steps=None, limit=GROUP_STEPS):
     if cardinality >= 0:
         grouped = grouped.repeat()
     return Feed(without_autotuning(grouped.prefetch(1)), per_epoch, size)
+
+
+def as_given(batch):
+    """A batch of a stream as `train_step` takes it: None for what is `ABSENT`."""
+    if not isinstance(batch, tuple):
+        return batch
+    return tuple(None if isinstance(part, tuple) and part == ABSENT else part for part in batch)
 
 
 def _group_steps(batch_bytes, steps, limit):

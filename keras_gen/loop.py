@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from keras_gen import feed
-from keras_gen.arguments import checked_data, is_array, triple
+from keras_gen.arguments import checked_data, is_array, triple, weights_by_class
 from keras_gen.hooks import STEP_HOOKS, TEST_HOOKS, ExactSteps, needs_each_step
 from keras_gen.passes import sound_passes
 
@@ -45,7 +45,7 @@ class DeviceLoop:
         self._loop.programs.clear()
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
-        """As `keras.Model.fit`, with all its arguments.
+        """As `keras.Model.fit`, with all its arguments; those after `callbacks` by name.
 
         `x`: images float `[N, H, W, C]` in [0, 1], a `tf.data.Dataset` of batches of them, or any other data that Keras
         takes. Arrays are shuffled in an order that is a function of the model's seed and of the steps it has taken.
@@ -53,6 +53,8 @@ class DeviceLoop:
         x, y, kwargs["sample_weight"] = checked_data(
             self, (x, y, kwargs.get("sample_weight")), batch_size, kwargs.get("steps_per_epoch")
         )
+        if kwargs.get("class_weight") and is_array(x):
+            kwargs["sample_weight"] = weights_by_class(kwargs.pop("class_weight"), y, kwargs["sample_weight"])
         validation_split = kwargs.pop("validation_split", 0.0) or 0.0
         if not 0.0 <= validation_split < 1.0:
             raise ValueError(f"validation_split={validation_split!r}: the share of images held out, from 0 to below 1.")
@@ -139,15 +141,17 @@ class DeviceLoop:
         with self._in_force():
             return super().predict_on_batch(x)
 
-    def train_on_batch(self, *args, **kwargs):
-        """As `keras.Model.train_on_batch`; from a callback, too."""
+    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
+        """As `keras.Model.train_on_batch`, its arguments checked as those of `fit`; from a callback, too."""
+        data = checked_data(self, (x, y, sample_weight))
         with self._in_force():
-            return super().train_on_batch(*args, **kwargs)
+            return super().train_on_batch(*data, class_weight, return_dict)
 
-    def test_on_batch(self, *args, **kwargs):
-        """As `keras.Model.test_on_batch`; from a callback, too."""
+    def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
+        """As `keras.Model.test_on_batch`, its arguments checked as those of `evaluate`; from a callback, too."""
+        data = checked_data(self, (x, y, sample_weight))
         with self._in_force():
-            return super().test_on_batch(*args, **kwargs)
+            return super().test_on_batch(*data, return_dict)
 
     def make_train_function(self, force=False):
         self.train_function = self._function("train", force)
@@ -188,11 +192,9 @@ class DeviceLoop:
             return (made.dataset, made.steps, made) if made else (feed.without_autotuning(x), steps, None)
         if not is_array(x):
             return None
+        arrays = (x, feed.ABSENT if data[1] is None else data[1], data[2])
         if data[2] is None:
             arrays = x if data[1] is None else data[:2]
-        else:
-            # -1 stands for an image without a label.
-            arrays = (x, tf.fill([len(x)], -1) if data[1] is None else data[1], data[2])
         made = feed.from_arrays(arrays, int(batch_size or 32), order, limit if alone else 1)
         steps = steps or made.steps
         made = made._replace(steps=min(steps, most) if most else steps)
@@ -273,7 +275,7 @@ class DeviceLoop:
             strategy = self.distribute_strategy
 
             def one_step(data):
-                logs = strategy.run(step, args=(data,))
+                logs = strategy.run(step, args=(feed.as_given(data),))
                 if strategy.num_replicas_in_sync == 1:
                     return logs
                 return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
@@ -282,7 +284,7 @@ class DeviceLoop:
                 """Takes the steps from `first` to `stop`, or to the first after which the loss is no number."""
 
                 def batch(index):
-                    return keras.tree.map_structure(lambda tensor: tensor[index], group)
+                    return feed.as_given(keras.tree.map_structure(lambda tensor: tensor[index], group))
 
                 # What our own steps return is what the metrics hold at the end. What another returns must be carried along,
                 # and the loop must know its structure before: traced ahead, as a function that the loop calls.

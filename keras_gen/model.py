@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_gen import images as images_module
 from keras_gen.arguments import check_labels, weight_rows
 from keras_gen.checks import INT32, check_integers, check_key
+from keras_gen.conditionals import in_training
 from keras_gen.loop import DeviceLoop
 from keras_gen.noise import CounterNoise, fold_in
 
@@ -136,7 +137,7 @@ class TrainableModel(DeviceLoop, keras.Model):
             ValueError: an objective whose gradient is not valid for this model's latents.
         """
         objective = self.default_objective() if objective is None else objective
-        if not hasattr(objective, "figure_names"):
+        if isinstance(objective, type) or not hasattr(objective, "figure_names"):
             raise ValueError(
                 f"objective={objective!r}: expected an objective of keras_gen.objectives, such as "
                 f"{type(self.default_objective()).__name__}(). A Keras loss compares two images; what is minimised here is "
@@ -229,7 +230,8 @@ class TrainableModel(DeviceLoop, keras.Model):
         seed = self._next_seed()
 
         def minimised():
-            estimate = self.step(x, seed, **self._given(y))
+            with in_training():
+                estimate = self.step(x, seed, **self._given(y))
             loss = batch_mean(estimate.loss, sample_weight)
             if self.losses:
                 loss += tf.add_n([tf.cast(penalty, loss.dtype) for penalty in self.losses])

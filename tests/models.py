@@ -132,6 +132,7 @@ ONE_OF_EACH = (
     "draw_soft_colour",
     "draw_hard",
     "sequential_generator",
+    "sequential_imputer",
     "sequential_imputer_lstm",
     "recurrent_attention",
 )

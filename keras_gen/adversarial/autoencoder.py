@@ -8,7 +8,7 @@ from keras_gen.adversarial.game import ALWAYS, CRITIC, GENERATOR, JUDGED, Advers
 from keras_gen.adversarial.generator import ImplicitGenerator
 from keras_gen.adversarial.losses import gradient_penalty
 from keras_gen.adversarial.priors import NormalPrior, UniformCategorical
-from keras_gen.checks import check_integers
+from keras_gen.checks import check_integers, check_sizes
 from keras_gen.conditionals import Conditional
 from keras_gen.distributions import softplus
 from keras_gen.noise import BatchNoise, fold_in
@@ -95,7 +95,10 @@ class AdversarialAutoencoder(AdversarialModel):
         seed=None,
         **kwargs,
     ):
-        check_integers(latent_dim=latent_dim)
+        (latent_dim,) = check_integers(latent_dim=latent_dim)
+        hidden_units = check_sizes("hidden_units", hidden_units)
+        if critic_units is not None:
+            critic_units = check_sizes("critic_units", critic_units)
         if reconstruction not in RECONSTRUCTIONS:
             raise ValueError(f"reconstruction={reconstruction!r}: one of {', '.join(map(repr, RECONSTRUCTIONS))}.")
         if categories and num_classes:
@@ -107,8 +110,7 @@ class AdversarialAutoencoder(AdversarialModel):
             raise ValueError(f"dropout={dropout!r}: a probability from 0, and less than 1.")
         super().__init__(data_shape=data_shape, num_classes=num_classes, seed=seed, **kwargs)
         self.latent_dim, self.prior, self.prior_scale = latent_dim, prior, prior_scale
-        self.hidden_units = tuple(hidden_units)
-        self.critic_units = None if critic_units is None else tuple(critic_units)
+        self.hidden_units, self.critic_units = hidden_units, critic_units
         self.categories, self.reconstruction, self.dropout = categories, reconstruction, dropout
         inner, shape = {"dtype": kwargs.get("dtype")}, self.data_shape
         style = NormalPrior(latent_dim, prior_scale, name="prior") if prior is None else prior
@@ -120,7 +122,7 @@ class AdversarialAutoencoder(AdversarialModel):
             latent_dim + categories, shape, self.hidden_units[::-1], num_classes, dropout=dropout, **inner
         )
         self.generator = ImplicitGenerator(priors, decoder, name="generator")
-        units = self.hidden_units if critic_units is None else self.critic_units
+        units = hidden_units if critic_units is None else critic_units
         self.critic = networks.MLPCritic((latent_dim,), units, **inner)
         self.category_critic = networks.MLPCritic((categories,), units, **inner) if categories else None
         self.built = True
@@ -149,7 +151,13 @@ class AdversarialAutoencoder(AdversarialModel):
         return tf.nn.softmax(self.encoder(tf.convert_to_tensor(images))[1])
 
     def call(self, images, label=None):
-        """Reconstructs images, `[B, H, W, C]`; `label` integer `[B]` for a conditional model."""
+        """Reconstructs images, `[B, H, W, C]`; `label` integer `[B]` for a conditional model.
+
+        Raises:
+            ValueError: a conditional model without labels.
+        """
+        if self.num_classes and label is None:
+            raise ValueError("this AdversarialAutoencoder decodes by class: call it with labels too, model(images, label=...).")
         style, logits = self.encoder(images)
         return self.generator.decode(self._code(style, logits), self.one_hot(label) if self.num_classes else None)
 
@@ -228,7 +236,7 @@ class AdversarialAutoencoder(AdversarialModel):
         share = labelled * tf.cast(tf.shape(labelled)[0], tf.float32) / tf.maximum(1.0, tf.reduce_sum(labelled))
         entropy = -tf.reduce_sum(classes * tf.nn.log_softmax(logits), axis=-1)
         right = tf.cast(tf.equal(tf.argmax(logits, -1), tf.argmax(classes, -1)), tf.float32)
-        figures.update(classification=entropy * share, accuracy=right * share)
+        figures.update(classification=(entropy, labelled), accuracy=(right, labelled))
         return entropy * share
 
     @property

@@ -103,7 +103,8 @@ class Move(NamedTuple):
     Attributes:
         player: whose weights move.
         side: `CRITIC`, `GENERATOR` or `ALWAYS`: when it moves.
-        minimised: returns the loss `[B]` and a dict of figures `[B]`.
+        minimised: returns the loss `[B]` and a dict of figures: values `[B]`, or a pair of values and weights `[B]` where not
+            every row counts.
         figures: the names of the figures.
     """
 
@@ -336,14 +337,16 @@ class AdversarialModel(GenerativeModel):
             def play(move=move):
                 def minimised():
                     loss, figures = move.minimised()
-                    return batch_mean(loss, sample_weight), {
-                        name: batch_mean(figures[name], sample_weight) for name in move.figures
-                    }
+                    loss = batch_mean(loss, sample_weight)
+                    for weight in sides[move.player]:
+                        if weight.regularizer is not None:
+                            loss += tf.cast(weight.regularizer(weight), loss.dtype)
+                    return loss, _weighed(move, figures, sample_weight)
 
                 loss, figures = self.descend(minimised, self._optimizer(move.player), sides[move.player])
-                return [loss, *(figures[name] for name in move.figures)]
+                return [loss, *figures]
 
-            self._note(move, play() if turn is True else _played_if(turn, play, 1 + len(move.figures)), x, turn)
+            self._note(move, play() if turn is True else _played_if(turn, play, 1 + 2 * len(move.figures)), x, turn)
         if self.companion is not None:
             self.companion.update(self.steps_taken)
         return self.get_metrics_result()
@@ -354,7 +357,7 @@ class AdversarialModel(GenerativeModel):
         seed = fold_in(self._key(_TEST), tf.cast(self._loss_tracker.count.value, tf.int32))
         for move in self.moves(x, self._label(y), seed, training=False):
             loss, figures = move.minimised()
-            values = [batch_mean(each, sample_weight) for each in (loss, *(figures[name] for name in move.figures))]
+            values = [batch_mean(loss, sample_weight), *_weighed(move, figures, sample_weight)]
             self._note(move, values, x, True)
         return self.get_metrics_result()
 
@@ -364,13 +367,14 @@ class AdversarialModel(GenerativeModel):
         return self.one_hot(y)
 
     def _note(self, move, values, x, turn):
-        """Adds a move's loss and figures to the metrics; a move that was not made counts for nothing."""
-        weight = tf.cast(tf.shape(x)[0], tf.float32) * tf.cast(turn, tf.float32)
+        """Adds a move's loss and figures to the metrics: what `play` returns, zeros for a move that was not made."""
+        loss, *figures = values
         metrics = {metric.name: metric for metric in self._figures}
         if move.player == self.player_names[0]:
-            self._loss_tracker.update_state(values[0], sample_weight=weight)
-        for name, value in zip(move.figures, values[1:], strict=True):
-            metrics[name].update_state(value, sample_weight=weight)
+            rows = tf.cast(tf.shape(x)[0], tf.float32) * tf.cast(turn, tf.float32)
+            self._loss_tracker.update_state(loss, sample_weight=rows)
+        for name, mean, weight in zip(move.figures, figures[::2], figures[1::2], strict=True):
+            metrics[name].update_state(mean, sample_weight=weight)
 
     def _network(self, network, what, input_shape, output_shape):
         """`network` as a `Network`: itself, or a Keras layer of the user's own made to fit."""
@@ -382,6 +386,18 @@ class AdversarialModel(GenerativeModel):
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes}
+
+
+def _weighed(move, figures, sample_weight):
+    """The figures of a move in their order, each as two scalars: the weighted mean, and the sum of the weights."""
+    scalars = []
+    for name in move.figures:
+        values, weights = figures[name] if isinstance(figures[name], tuple) else (figures[name], tf.ones_like(figures[name]))
+        if sample_weight is not None:
+            weights *= tf.cast(sample_weight, weights.dtype)
+        total = tf.reduce_sum(weights)
+        scalars += [tf.math.divide_no_nan(tf.reduce_sum(values * weights), total), total]
+    return scalars
 
 
 def _played_if(turn, play, count):

@@ -8,7 +8,7 @@ from keras_gen.adversarial.game import CRITIC, GENERATOR, JUDGED, AdversarialMod
 from keras_gen.adversarial.generator import ImplicitGenerator
 from keras_gen.adversarial.losses import gradient_penalty
 from keras_gen.adversarial.priors import UniformPrior
-from keras_gen.checks import check_integers
+from keras_gen.checks import check_integers, check_sizes
 from keras_gen.conditionals import Conditional
 from keras_gen.noise import BatchNoise, JoinedNoise, fold_in
 
@@ -20,7 +20,7 @@ class _Adversary(AdversarialModel):
     """A generator of images against a critic of images; a subclass makes the two networks."""
 
     def __init__(self, data_shape, latent_dim, prior, make_generator, make_critic, num_classes, seed, **kwargs):
-        check_integers(latent_dim=latent_dim)
+        (latent_dim,) = check_integers(latent_dim=latent_dim)
         super().__init__(data_shape=data_shape, num_classes=num_classes, seed=seed, **kwargs)
         self.latent_dim, self.prior = latent_dim, prior
         if prior is None:
@@ -144,6 +144,7 @@ class GAN(_Adversary):
         **kwargs,
     ):
         shape, inner = tuple(data_shape), {"dtype": kwargs.get("dtype")}
+        hidden_units, critic_units = check_sizes("hidden_units", hidden_units), check_sizes("critic_units", critic_units)
 
         def make_generator():
             if generator_network is not None:
@@ -156,7 +157,7 @@ class GAN(_Adversary):
             return networks.MaxoutCritic(shape, critic_units, pieces, self.num_classes, input_dropout, dropout, **inner)
 
         super().__init__(data_shape, latent_dim, prior, make_generator, make_critic, num_classes, seed, **kwargs)
-        self.hidden_units, self.critic_units, self.pieces = tuple(hidden_units), tuple(critic_units), pieces
+        self.hidden_units, self.critic_units, self.pieces = hidden_units, critic_units, pieces
         self.input_dropout, self.dropout = input_dropout, dropout
         self.generator_network, self.critic_network = generator_network, critic_network
 
@@ -195,13 +196,13 @@ class DCGAN(_Adversary):
         self, data_shape, latent_dim=100, filters=None, dense_units=(), num_classes=0, prior=None, seed=None, **kwargs
     ):
         shape, inner = tuple(data_shape), {"dtype": kwargs.get("dtype")}
-        used = _usual_filters(shape) if filters is None else tuple(filters)
-        if not used:
-            raise ValueError("filters=(): DCGAN needs the channels of at least one convolution.")
+        if filters is not None:
+            filters = check_sizes("filters", filters, "the channels of each convolution", least=1)
+        used = _usual_filters(shape) if filters is None else filters
         if prior is None:
-            check_integers(latent_dim=latent_dim)
+            (latent_dim,) = check_integers(latent_dim=latent_dim)
             prior = UniformPrior(latent_dim, -1.0, 1.0, name="prior")
-        units = tuple(dense_units)
+        units = check_sizes("dense_units", dense_units)
         super().__init__(
             data_shape,
             latent_dim,
@@ -212,7 +213,7 @@ class DCGAN(_Adversary):
             seed,
             **kwargs,
         )
-        self.filters, self.dense_units = None if filters is None else tuple(filters), units
+        self.filters, self.dense_units = filters, units
 
     def get_config(self):
         return {**super().get_config(), "filters": self.filters, "dense_units": self.dense_units}

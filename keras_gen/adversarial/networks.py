@@ -287,7 +287,7 @@ class Plain(Network):
         what: its name in error messages.
 
     Raises:
-        ValueError: it returns another shape, or a critic ends in a softmax or sigmoid.
+        ValueError: it returns another shape, a critic ends in a softmax or sigmoid, or it adds a loss of its activations.
     """
 
     def __init__(self, network, input_shape, output_shape, num_classes=0, what="network", **kwargs):
@@ -302,6 +302,12 @@ class Plain(Network):
             raise ValueError(
                 f"{what} returns shape {('B', *returned)} for an input of shape {('B', *shape)}; it must return "
                 f"{('B', *self.result) if self.result else '(B,) or (B, 1): one logit for each'}."
+            )
+        # A regulariser belongs to whose weights they are. A loss of activations belongs to a call, and a move makes several.
+        if len(network.losses) > sum(weight.regularizer is not None for weight in network.trainable_variables):
+            raise ValueError(
+                f"{what} adds a loss of its activations, by activity_regularizer or add_loss: a game has none but its players' "
+                "and regularisers of their weights, say kernel_regularizer."
             )
         last = _ending(network)
         squashing = _SQUASHING.intersection(map(_name, (last, getattr(last, "activation", None))))

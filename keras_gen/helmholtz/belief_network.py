@@ -3,7 +3,7 @@
 import keras
 
 from keras_gen import conditionals
-from keras_gen.checks import is_integer
+from keras_gen.checks import check_sizes
 from keras_gen.helmholtz.machine import HelmholtzMachine
 
 LAYERS = {"factorial": conditionals.Bernoulli, "autoregressive": conditionals.AutoregressiveBernoulli}
@@ -40,11 +40,7 @@ class SigmoidBeliefNetwork(HelmholtzMachine):
         seed=None,
         **kwargs,
     ):
-        units = (units,) if isinstance(units, int) else tuple(units)
-        if not units or not all(is_integer(each) and each > 0 for each in units):
-            raise ValueError(
-                f"units={units!r}: the units of each latent layer from the data upward, positive integers, at least one layer."
-            )
+        units = check_sizes("units", units, "the units of each latent layer from the data upward", least=1)
         for name, value in (("generative", generative), ("recognition", recognition)):
             if value not in LAYERS:
                 raise ValueError(f"{name}={value!r}: one of {', '.join(map(repr, LAYERS))}.")

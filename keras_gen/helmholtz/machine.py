@@ -65,7 +65,7 @@ class HelmholtzMachine(LikelihoodModel):
         Returns:
             `Trace` of shape `[K, B]`.
         """
-        x = tf.convert_to_tensor(x)
+        x = tf.cast(x, tf.float32)
         batch = leading_shape(x, len(self.data_shape))
         seed = [random.getrandbits(31), random.getrandbits(31)] if seed is None else seed
         noise = BatchNoise(seed, (num_samples, *batch))
@@ -90,7 +90,7 @@ class HelmholtzMachine(LikelihoodModel):
         Returns:
             `Trace` of shape `[K, B]`.
         """
-        x = tf.convert_to_tensor(x)
+        x = tf.cast(x, tf.float32)
         below = [x, *values[:-1]]
         return self._scored(x, values, [conditional(each) for conditional, each in zip(self.recognition, below, strict=True)])
 

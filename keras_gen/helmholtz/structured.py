@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_gen import conditionals, images
-from keras_gen.checks import is_integer
+from keras_gen.checks import check_sizes
 from keras_gen.distributions import leading_shape
 from keras_gen.helmholtz.likelihood import INFER, LikelihoodModel
 from keras_gen.model import check_seed
@@ -142,12 +142,7 @@ class StructuredPredictor(LikelihoodModel):
     has_recognition = False
 
     def __init__(self, data_shape, units=(200, 200), binarization="auto", seed=None, **kwargs):
-        units = (units,) if isinstance(units, int) else tuple(units)
-        if not units or not all(is_integer(each) and each > 0 for each in units):
-            raise ValueError(
-                f"units={units!r}: the units of each hidden layer from the upper half onward, positive integers, at least one "
-                "layer."
-            )
+        units = check_sizes("units", units, "the units of each hidden layer from the upper half onward", least=1)
         super().__init__(data_shape=data_shape, binarization=binarization, seed=seed, **kwargs)
         height, *rest = self.data_shape
         if height < 2:
@@ -191,7 +186,7 @@ class StructuredPredictor(LikelihoodModel):
         Returns:
             `PredictionTrace` of shape `[K, B]`, one group a hidden layer from the upper half onward.
         """
-        x = tf.convert_to_tensor(x)
+        x = tf.cast(x, tf.float32)
         batch = leading_shape(x, len(self.data_shape))
         seed = [random.getrandbits(31), random.getrandbits(31)] if seed is None else seed
         noise = BatchNoise(seed, (num_samples, *batch))
@@ -254,11 +249,8 @@ class StructuredPredictor(LikelihoodModel):
         loss = with_value(estimate.loss, estimate.loss - upper)
         return estimate._replace(loss=loss, figures={**estimate.figures, "upper_log_likelihood": upper})
 
-    def step_metrics(self):
-        return [keras.metrics.Mean(name="upper_log_likelihood")]
-
-    def update_step_metrics(self, estimate):
-        self._step_metrics[0].update_state(estimate.figures["upper_log_likelihood"])
+    def figure_names(self):
+        return [*super().figure_names(), "upper_log_likelihood"]
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}

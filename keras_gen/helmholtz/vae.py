@@ -3,7 +3,7 @@
 import keras
 
 from keras_gen import conditionals, networks
-from keras_gen.checks import check_integers
+from keras_gen.checks import check_integers, check_sizes
 from keras_gen.helmholtz.likelihood import data_conditional
 from keras_gen.helmholtz.machine import HelmholtzMachine
 
@@ -53,7 +53,9 @@ class VAE(HelmholtzMachine):
         seed=None,
         **kwargs,
     ):
-        check_integers(latent_dim=latent_dim)
+        (latent_dim,) = check_integers(latent_dim=latent_dim)
+        if hidden_units is not None:
+            hidden_units = check_sizes("hidden_units", hidden_units)
         data_shape = tuple(data_shape)
         # Layers inside take the policy that is given to the model, as they would take the global one.
         inner = {"dtype": kwargs.get("dtype")}
@@ -69,8 +71,7 @@ class VAE(HelmholtzMachine):
             seed=seed,
             **kwargs,
         )
-        self.latent_dim, self.activation = latent_dim, activation
-        self.hidden_units = None if hidden_units is None else tuple(hidden_units)
+        self.latent_dim, self.hidden_units, self.activation = latent_dim, hidden_units, activation
         self.likelihood, self.levels = likelihood, levels
         self.encoder, self.decoder = encoder, decoder
 
@@ -98,10 +99,10 @@ def _network(network, side, hidden_units, activation, data_shape, inner):
     if isinstance(network, keras.layers.Layer):
         return network
     if network == "mlp":
-        units = (200, 200) if hidden_units is None else tuple(hidden_units)
+        units = (200, 200) if hidden_units is None else hidden_units
         return networks.mlp(units if side == "encoder" else units[::-1], activation, **inner)
     if network == "convolutional":
-        filters = (32, 64) if hidden_units is None else tuple(hidden_units)
+        filters = (32, 64) if hidden_units is None else hidden_units
         if not filters:
             raise ValueError(f'{side}="convolutional" needs hidden_units, the channels of at least one stage.')
         if side == "encoder":

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keras_gen.checks import is_integer
+from keras_gen.conditionals import differs_in_training
 from keras_gen.noise import fold_in
 from keras_gen.objectives.objective import Objective
 
@@ -32,6 +33,9 @@ class ManySamples(Objective):
         chunk_size: samples at a time, a divisor of K; all of them where None. With fewer, memory grows with them and no longer
             with K, and a step takes up to half as long again: each chunk is inferred twice, the second time for its gradient.
             The draws are others than without chunks.
+
+    Raises:
+        ValueError: at `compile`, chunks for a model whose networks draw noise or normalise batches in training.
     """
 
     def __init__(self, num_samples, chunk_size=None):
@@ -42,6 +46,15 @@ class ManySamples(Objective):
                 f"positive integer that divides the number of samples; or None, for all {num_samples} at once."
             )
         self.chunk_size = chunk_size
+
+    def check(self, model):
+        super().check(model)
+        if self.chunk_size not in (None, self.num_samples) and differs_in_training(model):
+            raise ValueError(
+                f"{type(self).__name__}(chunk_size={self.chunk_size}): each chunk is inferred twice, and a network of this "
+                "model drops units, adds noise or normalises batches: the second time would be another, and the gradient not "
+                "that of the loss. Leave chunk_size out, or those layers."
+            )
 
     def trace(self, model, x, seed, draws="pathwise", **given):
         """The model's trace of K samples for `x` `[B, *event]`, in chunks where there are such."""

@@ -1,6 +1,7 @@
 """The evidence lower bound with reparameterised draws (stochastic gradient variational Bayes)."""
 
 import math
+import warnings
 
 import tensorflow as tf
 
@@ -20,7 +21,7 @@ class ELBO(Objective):
     Args:
         num_samples: K, draws a datum; more lower the gradient's variance and leave the bound as it is.
         analytic_kl: False to use the draws' log q - log p always.
-        warmup_steps: training steps over which the weight of the KL rises linearly from 0 to 1; 0 for none.
+        warmup_steps: the model's first training steps, over which the weight of the KL rises linearly from 0 to 1; 0 for none.
         free_bits: nats of KL, averaged over the batch, that each latent unit has for free; less than that is no better.
 
     Raises:
@@ -39,6 +40,16 @@ class ELBO(Objective):
             if not 0 <= value < math.inf:
                 raise ValueError(f"ELBO({name}={value!r}): must be 0, for none, or positive and finite.")
         self.analytic_kl, self.warmup_steps, self.free_bits = analytic_kl, warmup_steps, free_bits
+
+    def check(self, model):
+        super().check(model)
+        taken = int(model.steps_taken)
+        if taken and self.warmup_steps:
+            warnings.warn(
+                f"ELBO(warmup_steps={self.warmup_steps}): the warm-up is over a model's first steps, and this one has taken "
+                f"{taken} already. Count them in, or begin with a new model.",
+                stacklevel=3,
+            )
 
     def __call__(self, model, x, seed, **given):
         trace = model.trace(x, self.num_samples, seed, **given)

@@ -31,7 +31,7 @@ class MuProp(LikelihoodRatio):
         drawn = local_choices(x, trace)
         if not drawn:  # nothing learns by likelihood ratios, and nothing has a mean to compare with
             return []
-        x = tf.convert_to_tensor(x)
+        x = tf.cast(x, tf.float32)
         with tf.GradientTape() as tape:
             tape.watch(x)  # so that the means are on the tape where q's weights are frozen, too
             means = model.trace(x, draws="means")

@@ -99,8 +99,10 @@ class PolicyMachine(SequentialMachine):
 
     def _make(self, generator, looks, **settings):
         """Checks the settings and creates the networks of p and q."""
-        check_integers(why="without a step nothing is drawn", steps=settings["steps"])
-        check_integers(units=settings["units"], latent_dim=settings["latent_dim"])
+        (settings["steps"],) = check_integers(why="without a step nothing is drawn", steps=settings["steps"])
+        settings["units"], settings["latent_dim"] = check_integers(
+            units=settings["units"], latent_dim=settings["latent_dim"]
+        )
         for name, allowed in (("network", NETWORKS), ("canvas", CANVASES)):
             if settings[name] not in allowed:
                 raise ValueError(f"{name}={settings[name]!r}: one of {', '.join(map(repr, allowed))}.")

@@ -153,8 +153,8 @@ class DRAW(SequentialMachine):
         seed=None,
         **kwargs,
     ):
-        check_integers(why="without a step nothing is drawn", steps=steps)
-        check_integers(units=units, latent_dim=latent_dim)
+        (steps,) = check_integers(why="without a step nothing is drawn", steps=steps)
+        units, latent_dim = check_integers(units=units, latent_dim=latent_dim)
         if attention not in ATTENTIONS:
             raise ValueError(f"attention={attention!r}: one of {', '.join(map(repr, ATTENTIONS))}.")
         if random_windows and attention != "hard":

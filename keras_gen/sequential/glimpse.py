@@ -108,9 +108,11 @@ class RecurrentAttentionClassifier(TrainableModel):
         seed=None,
         **kwargs,
     ):
-        check_integers(2, why="with one class there is nothing to tell apart", num_classes=num_classes)
-        check_integers(why="without a glimpse nothing of the image is seen", glimpses=glimpses)
-        check_integers(glimpse_scales=glimpse_scales, units=units, sensor_units=sensor_units)
+        (num_classes,) = check_integers(2, why="with one class there is nothing to tell apart", num_classes=num_classes)
+        (glimpses,) = check_integers(why="without a glimpse nothing of the image is seen", glimpses=glimpses)
+        glimpse_scales, units, sensor_units = check_integers(
+            glimpse_scales=glimpse_scales, units=units, sensor_units=sensor_units
+        )
         if not (location_std > 0.0 and math.isfinite(location_std)):
             raise ValueError(
                 f"location_std={location_std!r}: a positive number is needed: places that are not random have no probability "
@@ -210,7 +212,7 @@ class RecurrentAttentionClassifier(TrainableModel):
         if label is None:
             raise ValueError("trace needs a label for each image: what is scored is log p(label given the glimpses).")
         seed = [random.getrandbits(31), random.getrandbits(31)] if seed is None else seed
-        x, label = tf.convert_to_tensor(x), tf.reshape(tf.cast(label, tf.int32), (-1,))
+        x, label = tf.cast(x, tf.float32), tf.reshape(tf.cast(label, tf.int32), (-1,))
         shape = (num_samples, *leading_shape(x, len(self.data_shape)))
         x = tf.tile(x, (num_samples, 1, 1, 1)) if num_samples > 1 else x
         logits, places, log_pi, seen = self.look(x, *self._draws(BatchNoise(seed, shape)))

@@ -71,7 +71,7 @@ class SequentialMachine(LikelihoodModel):
             form given what was drawn before.
         """
         seed = [random.getrandbits(31), random.getrandbits(31)] if seed is None else seed
-        x, context = self.context_of(tf.convert_to_tensor(x), seed)
+        x, context = self.context_of(tf.cast(x, tf.float32), seed)
         return self._scored(x, num_samples, BatchNoise(seed, self._shape(x, num_samples)), draws, context=context)
 
     def score(self, x, values):
@@ -92,7 +92,7 @@ class SequentialMachine(LikelihoodModel):
                 f"a {type(self).__name__} with hard windows scores no given latents and no dreams: the places written to are "
                 "not among them, and without these what is on the canvas is not known. `trace` draws and scores both."
             )
-        x, context = self.context_of(tf.convert_to_tensor(x), [0, 0])
+        x, context = self.context_of(tf.cast(x, tf.float32), [0, 0])
         values = tf.stack(list(values))
         num_samples = values.shape[1]
         return self._scored(x, num_samples, BatchNoise([0, 0], self._shape(x, num_samples)), "fixed", values, context)
@@ -204,7 +204,7 @@ class SequentialMachine(LikelihoodModel):
 
     def call(self, x):
         """Reconstructs: the mean of p(x given the canvas) that the means of q draw, `[B, H, W, C]`."""
-        x, context = self.context_of(tf.convert_to_tensor(x), [0, 0])
+        x, context = self.context_of(tf.cast(x, tf.float32), [0, 0])
         state, _ = self.run(x, 1, BatchNoise([0, 0], self._shape(x, 1)), "means", context=context)
         return self.generator.likelihood(state["canvas"]).mean()
 

@@ -164,7 +164,7 @@ def _loop(step, state, inputs, steps):
 
         def later(layer, values):
             place = len(made)
-            made.append(tf.bitcast(values, tf.int32))
+            made.append(tf.bitcast(tf.cast(values, tf.float32), tf.int32))
             result, left[place] = deferred[place].result(values, left[place])
             return result
 

@@ -272,6 +272,43 @@ def test_sample_weights_weigh_rows():
     assert moved(2.0) == pytest.approx(2.0 * moved(1.0), rel=1e-4) and moved(1.0) > 0.0
 
 
+def test_weights_weigh_figures_and_do_not_scale_them():
+    def figures(weights):
+        keras.utils.set_random_seed(0)
+        model = small_gan()
+        model.compile(jit_compile=False)
+        return model.evaluate(grey(16), batch_size=16, sample_weight=weights, return_dict=True, verbose=0)
+
+    plain, threefold = figures(None), figures(np.full(16, 3.0))
+    for name in ("critic_loss", "real_accuracy", "fake_accuracy", "generator_loss"):
+        assert threefold[name] == pytest.approx(plain[name], rel=1e-5)
+    keras.utils.set_random_seed(0)
+    model, images, first = small_gan(), grey(16), np.eye(16)[0]
+    logit = float(model.judge(images[:1])[0])
+    assert figures(first)["real_accuracy"] == float(logit > 0.0)
+
+
+def test_regularisers_of_the_players_own_networks_count():
+    def norm(regularizer, side):
+        keras.utils.set_random_seed(0)
+        pull = {name: regularizer if name == side else None for name in ("generator", "critic")}
+        generator = keras.Sequential(
+            [keras.layers.Dense(64, "sigmoid", kernel_regularizer=pull["generator"]), keras.layers.Reshape(SHAPE)]
+        )
+        critic = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(1, kernel_regularizer=pull["critic"])])
+        model = kg.GAN(SHAPE, latent_dim=4, generator_network=generator, critic_network=critic, seed=0)
+        model.compile(keras.optimizers.SGD(0.01), jit_compile=False)
+        model.fit(grey(32), epochs=5, verbose=0)
+        return [float(np.linalg.norm(network.trainable_variables[0])) for network in (generator, critic)]
+
+    plain = norm(None, None)
+    for index, side in enumerate(("generator", "critic")):
+        pulled = norm(keras.regularizers.L2(5.0), side)
+        # A step shrinks the kernel by 2 * 0.01 * 5.
+        assert pulled[index] == pytest.approx(0.9**5 * plain[index], rel=0.1)
+        assert pulled[1 - index] == pytest.approx(plain[1 - index], rel=0.1)
+
+
 def test_labels_reach_both_sides():
     keras.utils.set_random_seed(0)  # new weights are small, and some of them too small to see
     model = small_gan(num_classes=3)
@@ -365,9 +402,23 @@ def test_only_labelled_images_teach_the_categories():
     loss = model._classification(logits, model.one_hot([1, -1, 2]), figures).numpy()
     entropy = [math.log(math.e + 2), None, math.log(math.exp(3) + 2) - 3]
     np.testing.assert_allclose(loss, [1.5 * entropy[0], 0.0, 1.5 * entropy[2]], rtol=1e-5)
-    np.testing.assert_allclose(figures["accuracy"], [0.0, 0.0, 1.5])
+    right, labelled = figures["accuracy"]
+    np.testing.assert_allclose((right * labelled, labelled), ([0.0, 0.0, 1.0], [1.0, 0.0, 1.0]))
     none = model._classification(logits, model.one_hot([-1, -1, -1]), {}).numpy()
     np.testing.assert_array_equal(none, np.zeros(3))
+
+
+def test_the_accuracy_is_that_of_the_labelled_images_however_few():
+    model = kg.AdversarialAutoencoder(SHAPE, latent_dim=3, hidden_units=(16,), categories=3, seed=0)
+    model.compile(jit_compile=False)
+    images, labels = grey(64), np.full(64, -1)
+    labels[[1, 40]] = np.argmax(model.classify(images[[1, 40]]), axis=-1)
+    labels[55] = (np.argmax(model.classify(images[55:56])) + 1) % 3
+    scores = model.evaluate(images, labels, batch_size=8, verbose=0, return_dict=True)
+    assert scores["accuracy"] == pytest.approx(2 / 3)  # five of the eight batches hold no label
+    chosen = labels >= 0
+    entropy = -np.log(np.take_along_axis(model.classify(images[chosen]).numpy(), labels[chosen, None], axis=1))
+    assert scores["classification"] == pytest.approx(entropy.mean(), rel=1e-4)
 
 
 def test_clusters_are_the_classes_of_images_that_differ_clearly():
@@ -508,6 +559,10 @@ def _critic(*layers):
         (
             {"generator_network": keras.Sequential([keras.layers.Dense(49), keras.layers.Reshape((7, 7, 1))])},
             r"generator returns shape \('B', 7, 7, 1\)",
+        ),
+        (
+            {"critic_network": _critic(keras.layers.Dense(4, activity_regularizer="l2"), keras.layers.Dense(1))},
+            "critic adds a loss of its activations",
         ),
         ({"prior": NormalPrior(5)}, r"shape \(4,\)"),
         ({"latent_dim": 0}, "latent_dim=0"),

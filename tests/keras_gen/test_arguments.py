@@ -122,6 +122,50 @@ def test_weights_in_a_row_or_in_a_column_weigh_the_same(shape):
     assert in_order["loss"] == pytest.approx(expected["loss"], rel=0.2)
 
 
+def test_a_batch_alone_is_checked_as_all_data():
+    grey, model = IMAGES * 0.5, kg.VAE(SHAPE, latent_dim=2, hidden_units=(), binarization="none", seed=1)
+    model.compile(run_eagerly=True)
+    for method in (model.train_on_batch, model.test_on_batch):
+        with pytest.raises(ValueError, match="x have dtype uint8"):
+            method((255 * IMAGES).astype(np.uint8))
+        with pytest.raises(ValueError, match="x hold grey values"):
+            method(grey)
+        with pytest.raises(ValueError, match="x has 24: one is needed for each"):
+            method(IMAGES, LABELS[:5])
+    with pytest.raises(ValueError, match="labels of x run from 1 to 7"):
+        new_gan().train_on_batch(IMAGES, np.where(LABELS, LABELS, 7))
+
+
+def test_grey_images_are_never_scored_as_they_are_by_a_model_that_has_seen_binary_ones():
+    model = new_vae()
+    model.fit(IMAGES, verbose=0)
+    assert model.binarization_in_force == "none"
+    with pytest.warns(UserWarning, match="grey"):
+        model.test_on_batch(IMAGES * 0.5)
+    assert model.binarization_in_force == "dynamic"
+
+
+def test_batches_of_streams_are_checked_where_their_spec_does_not_tell():
+    def stream():
+        for size in (8, 8, 5):
+            yield np.zeros((4, size, size, 1), np.float32)
+
+    sizes = tf.data.Dataset.from_generator(stream, output_signature=tf.TensorSpec((None, None, None, 1)))
+    model = kg.VAE((8, 8, 1), latent_dim=2, hidden_units=(), seed=1)
+    for jit_compile in ("auto", False):
+        model.compile(jit_compile=jit_compile)
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"\[4,5,5,1\]"):
+            model.fit(sizes, verbose=0)
+
+    def uneven():
+        yield IMAGES[:8], LABELS[:8]
+        yield IMAGES[:8], LABELS[:6]
+
+    signature = tf.TensorSpec((None, *SHAPE)), tf.TensorSpec((None,), tf.int64)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not as many labels or weights as images"):
+        new_gan().fit(tf.data.Dataset.from_generator(uneven, output_signature=signature), verbose=0)
+
+
 def test_numbers_of_numpy_are_numbers():
     plain = new_vae().fit(IMAGES, batch_size=8, steps_per_epoch=2, verbose=0).history
     assert new_vae().fit(IMAGES, batch_size=np.int32(8), steps_per_epoch=np.int64(2), verbose=0).history == plain

@@ -92,6 +92,15 @@ def test_chunks_that_do_not_divide_the_samples_are_refused(chunk_size):
         kg.objectives.IWAE(SAMPLES, chunk_size=chunk_size)
 
 
+@pytest.mark.parametrize("layer", (keras.layers.Dropout(0.5), keras.layers.BatchNormalization()))
+def test_chunks_of_networks_that_differ_each_time_are_refused(layer):
+    network = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(6), layer])
+    model = kg.VAE((4, 4, 1), latent_dim=3, encoder=network)
+    model.compile(objective=kg.objectives.IWAE(SAMPLES))
+    with pytest.raises(ValueError, match="each chunk is inferred twice"):
+        model.compile(objective=kg.objectives.IWAE(SAMPLES, chunk_size=CHUNK))
+
+
 def test_chunks_of_a_model_in_double_precision():
     model = kg.VAE((4, 4, 1), latent_dim=3, hidden_units=(6,), seed=1, dtype="float64")
     model.compile(objective=kg.objectives.IWAE(SAMPLES, chunk_size=CHUNK), jit_compile=False)

@@ -152,6 +152,14 @@ def test_the_weight_of_the_kl_rises_with_the_steps_and_the_figures_stay():
     np.testing.assert_allclose(logs["bound"], np.array(logs["reconstruction"]) - logs["kl"], rtol=1e-5)
 
 
+def test_a_warm_up_that_begins_late_is_said_to_be_over():
+    model = MODELS["vae"](seed=0)
+    model.compile(objective=ELBO(warmup_steps=4), jit_compile=False)
+    model.fit(images_for(model, 8), verbose=0)
+    with pytest.warns(UserWarning, match="this one has taken 1 already"):
+        model.compile(objective=ELBO(warmup_steps=4))
+
+
 def test_evaluation_is_that_of_the_bound_whatever_eases_the_training():
     model = MODELS["vae"](seed=0)
     images = images_for(model, 8)

@@ -127,6 +127,44 @@ def test_the_head_acts_on_each_pixel_where_features_keep_the_image_axes():
     assert conditional(np.zeros((5, 6, 4, 2), np.float32)).log_prob(np.zeros((5, 6, 4, 3), np.float32)).shape == (5,)
 
 
+class _Own(keras.layers.Layer):
+    """Says nothing of the shape of what it returns, and makes its layer when it is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(5)
+
+    def call(self, x):
+        return self.dense(keras.ops.reshape(x, (-1, 3)))
+
+
+def test_a_layer_of_the_users_own_need_tell_no_shape():
+    conditional = conditionals.Bernoulli((4, 4, 1), _Own())
+    conditional.build((None, 3))
+    assert len(conditional.trainable_variables) == 4
+    assert conditional(np.zeros((2, 7, 3), np.float32)).mean().shape == (2, 7, 4, 4, 1)
+
+
+@pytest.mark.parametrize("policy", ("mixed_bfloat16", "mixed_float16"))
+def test_free_parameters_are_float32_under_every_policy(policy):
+    value = np.float32(1.2345678)
+    prior, shared = conditionals.Bernoulli(2, dtype=policy), conditionals.Normal(2, shared_scale=True, dtype=policy)
+    within = conditionals.AutoregressiveBernoulli(2, dtype=policy)
+    for conditional in (prior, shared, within):
+        conditional.build(None)
+        for weight in conditional.trainable_variables:
+            weight.assign(np.full(weight.shape, value))
+    np.testing.assert_array_equal(prior().distribution.logits if hasattr(prior(), "distribution") else prior().logits, value)
+    np.testing.assert_allclose(shared().stddev(), np.exp(value), rtol=1e-6)
+    np.testing.assert_array_equal(within().weights[0, 1], value)
+
+
+@pytest.mark.parametrize("sizes", (2, np.int64(2), (2,), np.array([2])))
+def test_sizes_may_be_numpys(sizes):
+    conditional = conditionals.Bernoulli(sizes)
+    assert conditional.event_shape == (2,) and type(conditional.event_shape[0]) is int
+
+
 def test_config_round_trip():
     conditional = conditionals.Normal(3, keras.layers.Dense(4), shared_scale=True, min_scale=0.5)
     restored = conditionals.Normal.from_config(conditional.get_config())

@@ -227,13 +227,34 @@ def test_a_users_subclass_of_a_callback_of_keras_sees_each_step(shared, base, tm
     assert own.batches == tuple(range(STEPS))
 
 
-def test_weights_alone_make_no_labels():
+@pytest.mark.parametrize("jit_compile", ("auto", False))
+def test_weights_alone_make_no_labels(jit_compile):
     class Labels(kg.VAE):
         def train_step(self, data):
-            return {"loss": tf.reduce_mean(tf.cast(data[1], tf.float32))}
+            images, labels, weights = data
+            return {"loss": tf.reduce_mean(weights) + (100.0 if labels is not None else 0.0)}
 
-    made = compiled(Labels, jit_compile=False)
-    assert fit(made, IMAGES[:40], sample_weight=WEIGHTS[:40], epochs=1)["loss"] == [-1.0]  # an image without, of all models
+    made = compiled(Labels, jit_compile=jit_compile)
+    history = fit(made, IMAGES[:40], sample_weight=np.ones(40), batch_size=20, epochs=1)
+    assert history["loss"] == [1.0]  # None, as in Keras
+
+
+def test_class_weights_are_weights_of_images_and_leave_the_order_to_the_seed():
+    weights = {0: 0.5, 2: 3.0}
+    by_image = np.array([weights.get(label, 1.0) for label in LABELS])
+
+    def history(seed, **arguments):
+        made = compiled(kg.VAE)
+        keras.utils.set_random_seed(seed)
+        return fit(made, **arguments)
+
+    wanted = history(1, y=LABELS, sample_weight=by_image)
+    for seed in (1, 2):
+        assert history(seed, y=LABELS, class_weight=weights) == wanted
+    both = {"y": LABELS, "sample_weight": by_image}
+    for arguments, message in (({}, "class_weight was given without y"), (both, "both given")):
+        with pytest.raises(ValueError, match=message):
+            history(1, class_weight=weights, **arguments)
 
 
 @pytest.mark.filterwarnings("ignore:Limiting steps_per_epoch", "ignore:Your input ran out of data")

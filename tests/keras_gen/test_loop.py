@@ -512,3 +512,28 @@ def test_the_loop_can_be_bounded_and_turned_off(told):
         history = fit(made, epochs=1, callbacks=[keras.callbacks.ProgbarLogger()])
         assert told[0] == steps - 1 and told[-1] == STEPS - 1
         assert np.isfinite(history["loss"][0])
+
+
+def test_networks_of_the_users_own_train_as_in_keras():
+    def made(jit_compile):
+        keras.utils.set_random_seed(0)
+        network = keras.Sequential(
+            [
+                keras.layers.Conv2D(2, 3),  # so that XLA has no part in it, which draws Keras's noise in another way
+                keras.layers.Flatten(),
+                keras.layers.BatchNormalization(),
+                keras.layers.Dropout(0.5, seed=3),
+            ]
+        )
+        return new_model(jit_compile, encoder=network), network
+
+    histories = []
+    for jit_compile in ("auto", False):
+        trained, network = made(jit_compile)
+        histories.append(fit(trained))
+        normalization = network.layers[2]
+        assert np.abs(normalization.moving_mean).max() > 0.0 and np.abs(normalization.moving_variance - 1.0).max() > 0.0
+        # Within `fit` alone: what is scored and drawn is a function of its arguments.
+        assert trained.evaluate(IMAGES, verbose=0) == trained.evaluate(IMAGES, verbose=0)
+        np.testing.assert_array_equal(trained(IMAGES[:4]), trained(IMAGES[:4]))
+    assert_same(*histories)
