@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from export import tflite
+from export import saved_model, tflite
 from export.compact import compact
 from export.methods import methods_of
 from export.signature import Signature
+from keras_gen import SigmoidBeliefNetwork
 from tests.models import MODELS
 
 LARGEST_EXCESS = 64_000  # Bytes beside the weights.
@@ -81,6 +82,14 @@ def test_data_are_aligned_as_the_schema_asks(as_converted):
     for index in range(1, model.BuffersLength()):
         data = model.Buffers(index)._tab
         assert data.Vector(data.Offset(4)) % 16 == 0
+
+
+def test_a_saved_model_holds_no_constant_as_large_as_its_weights(tmp_path):
+    model = SigmoidBeliefNetwork((16, 16, 1), units=(4,), generative="autoregressive", seed=0)
+    outputs = {key: np.asarray(value) for key, value in model.generate(np.array([[0, 1]], np.int32)).items()}
+    saved_model.write(model, Signature.of_outputs(outputs), tmp_path)
+    (graph,) = tmp_path.rglob("saved_model.pb")
+    assert graph.stat().st_size < LARGEST_EXCESS < 4 * 256**2  # of a mask of its layer
 
 
 @pytest.mark.parametrize("scheme", ITEM)
