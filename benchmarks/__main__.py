@@ -25,6 +25,10 @@ def main():
     if arguments.command not in ("table", "check"):
         os.makedirs(arguments.output, exist_ok=True)  # before what takes long, so that nothing measured is lost
     path = os.path.join(arguments.output, "results.json")
+    try:
+        _check(arguments, path)
+    except ValueError as error:
+        parser.error(str(error))
     if arguments.command == "table":
         show(path)
     elif arguments.command == "check":
@@ -38,8 +42,12 @@ def main():
     elif arguments.command == "samplers":
         from benchmarks import samplers
 
+        path = os.path.join(arguments.output, "samplers.json")
         results = samplers.run(lambda line: print(line, flush=True), arguments.only)
-        _write(os.path.join(arguments.output, "samplers.json"), results)
+        if arguments.only and os.path.exists(path):
+            with open(path) as file:
+                results = samplers.renewed(results, json.load(file))
+        _write(path, results)
         print(samplers.markdown(results))
     else:
         from benchmarks import picture
@@ -57,6 +65,28 @@ def main():
         show(path)
         if failed:
             sys.exit("\n".join(failed))
+
+
+def _check(arguments, path):
+    """Raises a ValueError where `--only` names nothing that the command knows, or its results could not be put in `path`."""
+    if not arguments.only:
+        return
+    if arguments.command in ("table", "orderings"):
+        raise ValueError(f"{arguments.command} takes no --only")
+    if arguments.command == "samplers":
+        from benchmarks.samplers import SAMPLERS as known
+    else:
+        from benchmarks.registry import cases
+
+        known = cases()
+    unknown = [name for name in arguments.only if name not in known]
+    if unknown:
+        raise ValueError(f"--only {' '.join(unknown)}: allowed are {', '.join(known)}")
+    if arguments.command == "run" and os.path.exists(path):
+        from benchmarks.run import check_mode
+
+        with open(path) as file:
+            check_mode(json.load(file), "full" if arguments.full else "quick")
 
 
 def _write(path, results):

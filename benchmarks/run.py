@@ -58,11 +58,16 @@ def run(full=False, only=None, say=print):
     return results
 
 
+def check_mode(old, mode):
+    """Raises a ValueError unless results of `mode` can be put beside those in `old`."""
+    if old["mode"] != mode:
+        raise ValueError(f"the results there are of {old['mode']} mode, these of {mode}: choose another --output")
+
+
 def renewed(results, old):
     """`results` of some cases put in the place of those in `old`, of the same mode; the other cases keep theirs, and the date
     and the machine's peaks at which they were measured."""
-    if old["mode"] != results["mode"]:
-        raise ValueError(f"the results there are of {old['mode']} mode, these of {results['mode']}: choose another --output")
+    check_mode(old, results["mode"])
     old = {**old, "measured": measured(old)}
     old.pop("minutes", None)
     merged = {**old, **results}

@@ -60,6 +60,11 @@ def run(say=print, only=None):
     return {"machine": machine.description(), "seeds": SEEDS, "samplers": found}
 
 
+def renewed(results, old):
+    """`results` of some samplers put in the place of those in `old`; what they were measured on is told of the latest."""
+    return {**results, "samplers": {**old["samplers"], **results["samplers"]}}
+
+
 def measure(recipe_name, overrides):
     """Exports the recipe's model and times each of its files."""
     from export import export_generator, load, verify

@@ -108,9 +108,6 @@ class Worker:
         seconds, epochs = self.contender.time_to_bound(target, most_epochs)
         return {"seconds": seconds, "epochs": epochs}
 
-    def bound(self):
-        return {"bound": self.contender.bound()}
-
     def precision(self, settings, policy, seed, epochs):
         """Ours alone, under a dtype policy of Keras: the ms of a step and the bound after `epochs` of 100 steps."""
         from benchmarks.images import digits

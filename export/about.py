@@ -2,7 +2,7 @@
 
 In a `.tflite` these are the model's `description` and the entry TFLITE_METADATA, a `ModelMetadata` of TFLite's metadata schema,
 which Android Studio and the metadata extractors of the support libraries show. In an `.onnx` they are `doc_string`,
-`model_version` and `metadata_props`.
+`model_version` and `metadata_props`. How many classes there are is an entry of its own in either.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ import flatbuffers
 from export.errors import MetadataError
 
 TFLITE_ENTRY = "TFLITE_METADATA"
+CLASSES = "num_classes"  # An entry of a file whose images are drawn by label; LoadedGenerator reads it.
 PRODUCER = "keras-gen"
 DOMAIN = "keras_gen"
 # Of `ModelMetadata`: its identifier, its number of fields, and the places of those that are written.
@@ -30,22 +31,36 @@ class About:
         name: of the artifact.
         description: a sentence.
         version: of the model, as its maker counts, from 1.
+        num_classes: how many values a label may take; 0 where images are drawn without.
     """
 
     name: str = "generator"
     description: str = ""
     version: int = 1
+    num_classes: int = 0
 
-    def tflite_metadata(self):
+    def tflite_entries(self):
+        """The metadata of a `.tflite`: name to bytes."""
+        classes = {CLASSES: str(self.num_classes).encode()} if self.num_classes else {}
+        return {TFLITE_ENTRY: self._model_metadata(), **classes}
+
+    def _model_metadata(self):
         """A `ModelMetadata` flatbuffer: bytes."""
         builder = flatbuffers.Builder(0)
-        texts = {**dataclasses.asdict(self), "version": str(self.version), "min_parser_version": _PARSER}
+        texts = {"name": self.name, "description": self.description, "version": str(self.version)}
+        texts["min_parser_version"] = _PARSER
         strings = {place: builder.CreateString(texts[field]) for field, place in _PLACES.items()}
         builder.StartObject(_FIELDS)
         for place, offset in strings.items():
             builder.PrependUOffsetTRelativeSlot(place, offset, 0)
         builder.Finish(builder.EndObject(), file_identifier=_IDENTIFIER)
         return bytes(builder.Output())
+
+
+def read_classes(content):
+    """The number of classes that an entry's text, or bytes, tells; None where there is none."""
+    text = content.decode(errors="replace") if isinstance(content, bytes) else content or ""
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 #: For files that are written for no artifact.

@@ -4,8 +4,6 @@ import contextlib
 import datetime
 import json
 import os
-import platform
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from export.errors import ArtifactExistsError, ExportMismatchError, MetadataErro
 from export.methods import examples, methods_of
 from export.precision import full_precision
 from export.signature import Signature, example_inputs
+from export.versions import versions
 
 FORMATS = ("saved_model", "tflite", "onnx")
 SCHEMES = ("float16", "int8")
@@ -33,7 +32,7 @@ VARIES = {
 }
 _BATCHES = (1, 2, 5)
 _PACKAGES = (
-    *("keras-gen", "tensorflow", "keras", "tensorflow-probability", "tf2onnx", "onnx", "onnxruntime"),
+    *("tensorflow", "keras", "tensorflow-probability", "tf2onnx", "onnx", "onnxruntime"),
     *("ai-edge-litert", "ai-edge-quantizer", "numpy"),
 )
 
@@ -91,20 +90,19 @@ def export_generator(
         RunFailedError, ExportMismatchError: a written file cannot be run in its runtime, or does not draw what the model draws.
     """
     path = Path(path)
-    formats = _check_formats(formats, quantize)
+    formats = check_formats(formats, quantize, web)
     _check_target(path, overwrite)
     created = _created()
     check_version(version)
-    about = About(name or path.resolve().name, describe(type(model).__name__, model.data_shape), version)
+    num_classes = getattr(model, "num_classes", 0)
+    about = About(name or path.resolve().name, describe(type(model).__name__, model.data_shape), version, num_classes)
     if web:
-        page.check_formats(formats)
         page.fetch(page.RUNTIME)  # Before minutes are spent on conversion, as below.
     facts = {"recipe": recipe or {}, "run": run or {}, "evaluation": evaluation or {}, "checks": checks or {}}
     for what, record in facts.items():
         manifest.to_json(record, what)  # Before minutes are spent on conversion.
-    with staging.appears_whole(path) as folder:
+    with staging.appears_whole(path, overwrite) as folder:
         model = full_precision(model)
-        num_classes = getattr(model, "num_classes", 0)
         outputs = _draw(model, golden.CANDIDATES)
         signature = Signature.of_outputs(outputs, labelled=bool(num_classes))
         kind = SampleKind.of_draws(golden.CANDIDATES, outputs)
@@ -128,7 +126,7 @@ def export_generator(
             **facts,
             "recipe_sha256": manifest.digest_of(facts["recipe"]) if recipe else None,
             **({"page": page.RECORD} if web else {}),
-            "versions": _versions(),
+            "versions": versions(_PACKAGES),
             "created": created,
             "varies": VARIES,
         }
@@ -250,7 +248,12 @@ def _draw(model, seed):
     return {name: np.asarray(value) for name, value in model.generate(*inputs).items()}
 
 
-def _check_formats(formats, quantize):
+def check_formats(formats, quantize=None, web=False):
+    """`formats`, a name or several, as a tuple in the order of `FORMATS`; arguments as `export_generator`.
+
+    Raises:
+        UnknownFormatError: no such format or quantisation, or a page without ONNX.
+    """
     formats = (formats,) if isinstance(formats, str) else tuple(formats)
     unknown = [format for format in formats if format not in FORMATS]
     if unknown or not formats:
@@ -259,6 +262,8 @@ def _check_formats(formats, quantize):
         raise UnknownFormatError(f"quantize is {quantize!r}, but it may be {' or '.join(SCHEMES)}, or None for float32")
     if quantize is not None and "tflite" not in formats:
         raise UnknownFormatError(f"quantize={quantize!r} shrinks the tflite file, but formats is {', '.join(formats)}")
+    if web:
+        page.check_formats(formats)
     return tuple(format for format in FORMATS if format in formats)
 
 
@@ -285,11 +290,3 @@ def _created():
         return datetime.datetime.fromtimestamp(int(epoch), datetime.UTC).isoformat(timespec="seconds")
     except (ValueError, OverflowError, OSError) as error:
         raise MetadataError(f"SOURCE_DATE_EPOCH is {epoch!r}, but it must be whole seconds since 1970: {error}") from error
-
-
-def _versions():
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found

@@ -2,11 +2,12 @@
 
 For each: the digest of the first uniforms of stream 0, which must be right to the last bit everywhere; the first values and
 the average of each output; and, where samples are binary, the digest of the whole sample. Seeds whose draw has a pixel at a
-threshold, which a correct runtime may flip, are passed over. Samples on grey levels have no digest: a pixel at an edge
-between levels cannot be told from the mean.
+threshold, which a correct runtime may flip, are passed over; where that are all, samples have no digest. Nor have samples on
+grey levels: a pixel at an edge between levels cannot be told from the mean.
 """
 
 import hashlib
+import itertools
 
 import numpy as np
 
@@ -28,15 +29,16 @@ def records(outputs, kind, num_classes=0, tolerance=compare.TOLERANCE):
 
     `num_classes`: of the labels at which they were drawn, as `example_inputs` gives them. `tolerance`: the model's.
     """
-    chosen = []
-    for index, seed in enumerate(CANDIDATES):
-        row = {name: value[index] for name, value in outputs.items()}
-        if not _at_threshold(seed, row, kind, tolerance):
-            label = {"label": index % num_classes} if num_classes else {}
-            chosen.append({**_record(seed, row, kind), **label})
-        if len(chosen) == NUM_SEEDS:
-            break
-    return chosen
+    rows = [{name: value[index] for name, value in outputs.items()} for index in range(len(CANDIDATES))]
+    clear = (index for index, row in enumerate(rows) if not _at_threshold(CANDIDATES[index], row, kind, tolerance))
+    chosen = list(itertools.islice(clear, NUM_SEEDS))
+    found = []
+    for index in chosen or range(NUM_SEEDS):
+        record = _record(CANDIDATES[index], rows[index], kind)
+        if not chosen:  # of a large image some pixel is at a threshold whatever the seed: the rest is checked all the same
+            record.pop("sample_sha256", None)
+        found.append({**record, **({"label": index % num_classes} if num_classes else {})})
+    return found
 
 
 def problems(record, outputs, kind, tolerance):
@@ -47,7 +49,8 @@ def problems(record, outputs, kind, tolerance):
     wrong = []
     if any(found[key] != record[key] for key in ("uniforms_sha256", "uniforms_first")):
         wrong.append("uniforms")
-    if found.get("sample_sha256") != record.get("sample_sha256"):
+    unsure = "sample_sha256" not in record and _at_threshold(seed[0], row, kind, tolerance)
+    if found.get("sample_sha256") != record.get("sample_sha256") and not unsure:
         wrong.append("sample digest")
     if set(found["values"]) != set(record["values"]):
         return [*wrong, f"outputs {', '.join(record['values'])} instead of {', '.join(found['values'])}"]

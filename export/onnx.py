@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from export import canonical, saved_model, seal
-from export.about import DOMAIN, NOTHING, PRODUCER
+from export.about import CLASSES, DOMAIN, NOTHING, PRODUCER, read_classes
 from export.errors import (
     ArtifactReadError,
     ArtifactWriteError,
@@ -78,6 +78,8 @@ def _write(function, signature, path, name, about):
     except Exception as error:
         raise ConversionError(f"onnx: the converter wrote an invalid graph: {error}") from error
     entries = {"name": about.name, "converter": f"{proto.producer_name} {proto.producer_version}"}
+    if about.num_classes:
+        entries[CLASSES] = str(about.num_classes)
     onnx.helper.set_model_props(proto, entries)
     proto.producer_name, proto.producer_version = PRODUCER, keras_gen.__version__
     proto.domain, proto.model_version, proto.doc_string = DOMAIN, about.version, about.description
@@ -157,13 +159,18 @@ def read(path, methods=None):
         SignatureError: an ONNX file of something else than a generator.
         RuntimeMissingError: `onnxruntime` is not installed.
     """
-    signature, run = _open(path)
+    session = _open(path)
+    signature, run = _opened(session, path)
     signature.check_names(path)
-    return LoadedGenerator("onnx", signature, run, {name: _open(beside(path, name)) for name in methods or ()})
+    further = {name: beside(path, name) for name in methods or ()}
+    classes = read_classes(session.get_modelmeta().custom_metadata_map.get(CLASSES))
+    return LoadedGenerator(
+        "onnx", signature, run, {name: _opened(_open(file), file) for name, file in further.items()}, classes
+    )
 
 
 def _open(path):
-    """The signature of an `.onnx` file, and the function that runs it."""
+    """An `.onnx` file in ONNX Runtime."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -172,11 +179,15 @@ def _open(path):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # Fatal: errors come as exceptions.
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=False)
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=False)
     except Exception as error:  # ONNX Runtime's error types share no base but Exception.
         raise ArtifactReadError(
             f"{path} is damaged, truncated or not an ONNX file ({len(content)} bytes): {str(error).strip()}"
         ) from error
+
+
+def _opened(session, path):
+    """The signature of an open `.onnx` file, and the function that runs it."""
 
     def specs(arguments):
         loose = [argument.name for argument in arguments if not argument.shape or argument.shape[0] != BATCH_AXIS]

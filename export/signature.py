@@ -167,14 +167,14 @@ class LoadedGenerator:
         signature: its `Signature`.
         methods: further signatures, name to (`Signature`, function that runs it).
         format: `"saved_model"`, `"tflite"` or `"onnx"`.
-        num_classes: how many values a label may take, where the signature has one; None where only the file was there to tell.
+        num_classes: how many values a label may take, where the signature has one; None where the file does not tell.
     """
 
-    def __init__(self, format, signature, run, methods=None):
+    def __init__(self, format, signature, run, methods=None, num_classes=None):
         self.format = format
         self.signature = signature
         self.methods = dict(methods or {})
-        self.num_classes = None
+        self.num_classes = num_classes
         self._run = run
 
     def generate(self, seed, label=None):

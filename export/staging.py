@@ -5,16 +5,21 @@ import os
 import shutil
 from pathlib import Path
 
-from export.errors import ArtifactWriteError, ExportError
+from export.errors import ArtifactExistsError, ArtifactWriteError, ExportError
 
 
 @contextlib.contextmanager
-def appears_whole(path):
+def appears_whole(path, overwrite=False):
     """Gives an empty folder beside `path` that takes its place when the block ends, and vanishes if the block raises.
 
-    Whatever is at `path` stays as it is until then. Parents that had to be made for it vanish too.
+    Parents that had to be made for it vanish too.
+
+    Args:
+        path: the folder to be.
+        overwrite: whether it replaces what is at `path` by then; that stays as it is until the end.
 
     Raises:
+        ArtifactExistsError: without `overwrite`, something has come to be at `path`.
         ArtifactWriteError: the file system refused, in the block or here.
     """
     path = Path(os.path.abspath(path))
@@ -23,7 +28,12 @@ def appears_whole(path):
     try:
         beside.mkdir(parents=True)
         yield beside
-        _take_place(beside, path)
+        if overwrite:
+            _take_place(beside, path)
+        elif os.path.lexists(path):
+            raise ArtifactExistsError(f"{path} has come to be there since the export began; nothing was written")
+        else:
+            beside.rename(path)
     except BaseException as error:  # Ctrl-C too.
         shutil.rmtree(beside, ignore_errors=True)
         for parent in made:

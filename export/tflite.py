@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from export import saved_model, seal
-from export.about import NOTHING, TFLITE_ENTRY
+from export.about import CLASSES, NOTHING, read_classes
 from export.compact import compact
 from export.errors import (
     ArtifactReadError,
@@ -69,7 +69,7 @@ def write(model, signature, path, quantize=None, methods=None, about=NOTHING):
         from export import quantization
 
         content = quantization.quantize(content, quantize)
-    content = compact(content, about.description, {TFLITE_ENTRY: about.tflite_metadata()})
+    content = compact(content, about.description, about.tflite_entries())
     try:
         path.write_bytes(seal.sealed(content + f"\n{seal.NAME}: ".encode()))
     except OSError as error:
@@ -149,4 +149,17 @@ def read(path, signature_key=FREE_BATCH, methods=None):
     parts = {name: opened(runner) for name, runner in runners.items()}
     signature, run = parts.pop(signature_key)
     signature.check_names(path)
-    return LoadedGenerator("tflite", signature, run, parts)
+    return LoadedGenerator("tflite", signature, run, parts, _classes(path, content))
+
+
+def _classes(path, content):
+    """How many classes the metadata of a `.tflite` tell; None where they do not."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    try:
+        model = schema.Model.GetRootAs(content, 0)
+        entries = map(model.Metadata, range(model.MetadataLength()))
+        buffers = [entry.Buffer() for entry in entries if entry.Name() == CLASSES.encode()]
+        return read_classes(model.Buffers(buffers[0]).DataAsNumpy().tobytes()) if buffers else None
+    except Exception as error:  # of a place within the file that is none, by flatbuffers' many types
+        raise ArtifactReadError(f"{path} is damaged ({len(content)} bytes): its metadata cannot be read: {error}") from error

@@ -14,6 +14,7 @@ from pathlib import Path
 from training import recipes
 from training.console import import_tensorflow, table, text
 from training.settings import parse_overrides
+from training.units import unit_of
 
 _PROGRAM = "keras-gen"
 
@@ -23,8 +24,36 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(f"{message} ({self.prog} --help shows what is allowed)")
 
 
+class _Output:
+    """Standard output whose reader may go away: the command goes on, to its end and its exit status, and is heard no more."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        self._unless_gone(self._stream.write, text)
+        return len(text)
+
+    def flush(self):
+        self._unless_gone(self._stream.flush)
+
+    def _unless_gone(self, function, *arguments):
+        try:
+            function(*arguments)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
 def main(arguments=None):
     """Runs one command; returns its exit status."""
+    with contextlib.redirect_stdout(_Output(sys.stdout)):
+        return _main(arguments)
+
+
+def _main(arguments):
     debug = False
     try:
         options = _parser().parse_args(arguments)
@@ -35,10 +64,6 @@ def main(arguments=None):
         return status
     except KeyboardInterrupt as interrupt:
         return _fail(str(interrupt) or "interrupted", 130)
-    except BrokenPipeError:
-        # Whoever read our output has gone; leave nothing to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if debug:
             raise
@@ -72,8 +97,8 @@ def _parser():
     data = "digits (default), a TensorFlow Datasets name, folder:PATH, npz:PATH; translated: or cluttered: before any of these"
     train.add_argument("--data", help=data)
     train.add_argument("--out", type=Path, help="folder of the run (default: runs/RECIPE-DATA)")
-    train.add_argument("--epochs", type=_integer(1), help="how often each image is seen (default: the recipe's)")
-    train.add_argument("--seed", type=_integer(0), help="of weights, data order and noise (default: 0)")
+    train.add_argument("--epochs", type=integer(1), help="how often each image is seen (default: the recipe's)")
+    train.add_argument("--seed", type=integer(0), help="of weights, data order and noise (default: 0)")
     train.add_argument("--data-dir", help="where TensorFlow Datasets finds prepared data")
     train.add_argument("--image-size", type=_image_size, metavar="N or HxW", help="resize the images of a folder or of TFDS")
     train.add_argument("--download", action="store_true", help="let TensorFlow Datasets download what is not prepared")
@@ -84,17 +109,17 @@ def _parser():
     evaluate = command("evaluate", _evaluate, "estimate the log-likelihood of a run's model")
     evaluate.add_argument("run", metavar="RUN", type=Path)
     evaluate.add_argument("--split", default="test", choices=("train", "validation", "test"))
-    evaluate.add_argument("--num-samples", type=_integer(1), default=1000, help="importance samples an image (default: 1000)")
-    evaluate.add_argument("--num-images", type=_integer(1), help="only the first so many images (default: all)")
-    evaluate.add_argument("--batch-size", type=_integer(1), default=100, help="images at a time (default: 100)")
-    evaluate.add_argument("--seed", type=_integer(0), default=0, help="of the importance samples (default: 0)")
+    evaluate.add_argument("--num-samples", type=integer(1), default=1000, help="importance samples an image (default: 1000)")
+    evaluate.add_argument("--num-images", type=integer(1), help="only the first so many images (default: all)")
+    evaluate.add_argument("--batch-size", type=integer(1), default=100, help="images at a time (default: 100)")
+    evaluate.add_argument("--seed", type=integer(0), default=0, help="of the importance samples (default: 0)")
     evaluate.add_argument("--data-dir", help="where TensorFlow Datasets finds prepared data")
 
     sample = command("sample", _sample, "draw images: the same ones for the same seed, whatever draws them")
     sample.add_argument("path", metavar="PATH", type=Path, help="a run, an artifact folder, a .tflite or a .onnx")
-    sample.add_argument("--num", type=_integer(1), default=64, help="how many (default: 64)")
-    sample.add_argument("--seed", type=_integer(-(2**31)), default=0, help="image i is of seed row (SEED, i) (default: 0)")
-    sample.add_argument("--label", type=_integer(0), help="class of all images, for a conditional model (default: in turn)")
+    sample.add_argument("--num", type=integer(1), default=64, help="how many (default: 64)")
+    sample.add_argument("--seed", type=integer(-(2**31)), default=0, help="image i is of seed row (SEED, i) (default: 0)")
+    sample.add_argument("--label", type=integer(0), help="class of all images, for a conditional model (default: in turn)")
     sample.add_argument("--out", type=Path, default=Path("samples.png"), help="PNG to write (default: samples.png)")
     sample.add_argument("--film", type=Path, help="also write how the images come about: a .gif, or a .png that moves")
     sample.add_argument("--output", default="sample", choices=("sample", "mean"), help="a draw, or the last conditional's mean")
@@ -105,18 +130,18 @@ def _parser():
     export.add_argument("--out", type=Path, help="folder of the artifact (default: saved_models/NAME OF RUN)")
     export.add_argument("--formats", default="saved_model,tflite,onnx", help="separated by commas (default: all three)")
     export.add_argument("--data-licence", metavar="TEXT", help="licence of the training data, for the model card")
-    export.add_argument("--model-version", type=_integer(1), default=1, help="written into the files (default: 1)")
+    export.add_argument("--model-version", type=integer(1), default=1, help="written into the files (default: 1)")
     export.add_argument("--quantize", choices=("float16", "int8"), help="shrink the weights of the .tflite")
     export.add_argument("--web", action="store_true", help="add web/, a page that draws the images in a browser")
 
     verify = command("verify", _verify, "check that an artifact is intact and that its formats draw the same images")
     verify.add_argument("artifact", metavar="ARTIFACT", type=Path)
-    verify.add_argument("--num-seeds", type=_integer(1), default=256, help="seeds to compare (default: 256)")
+    verify.add_argument("--num-seeds", type=integer(1), default=256, help="seeds to compare (default: 256)")
     verify.add_argument("--sha256", type=_sha256, metavar="HEX", help="the manifest_sha256 that the artifact must have")
     return parser
 
 
-def _integer(low, high=2**31 - 1):
+def integer(low, high=2**31 - 1):
     def parse(text):
         try:
             number = int(text)
@@ -171,10 +196,15 @@ def _train(options):
     recipe = recipes.get_recipe(options.recipe)
     parse_overrides(recipe, options.set, options.epochs)
     out = options.out or Path("runs") / f"{options.recipe}-{(options.data or 'digits').replace(':', '-').replace('/', '-')}"
-    if not options.resume:
-        from training.folder import RunFolder
+    from training.folder import RunFolder
 
-        RunFolder(out).check_free()
+    folder = RunFolder(out)
+    if not folder.is_run:
+        folder.check_free()
+        if options.resume:
+            print(f"{out} holds no run to resume: one begins there, as the other arguments say", file=sys.stderr, flush=True)
+    elif not options.resume:
+        folder.check_free()
     import_tensorflow(recipes.OPERATOR_THREADS["train"].get(recipe.family))
     from training.run import train
 
@@ -217,14 +247,15 @@ def _evaluate(options):
         progress=not options.json,
     )
     if not options.json:
-        protocol, figures = result["protocol"], dict(result["figures"])
+        protocol = result["protocol"]
+        figures = {name: _figure(name, figure) for name, figure in result["figures"].items()}
         for name, values in result["baselines"].items():
-            figures.update({f"{name}, {key}": figure for key, figure in values.items()})
+            figures.update({f"{name}, {key}": _figure(key, figure) for key, figure in values.items()})
         images = f"{protocol['images']} {protocol['split']} images of {protocol['data']}"
         if "binarization" in protocol:
-            images += f", binarisation {protocol['binarization']}, K = {protocol['num_samples']}; nats an image"
+            images += f", binarisation {protocol['binarization']}, K = {protocol['num_samples']}"
         print("\n".join([images, *protocol.get("warnings", ())]))
-        print(table({name: _figure(figure) for name, figure in figures.items()}))
+        print(table(figures))
         print(f"written to {options.run}/evaluation.json")
     return result, 0
 
@@ -240,7 +271,12 @@ def _sample(options):
             raise ValueError(f"{name} {path}: there is no folder {path.parent}")
     if options.out.suffix.lower() not in (".png", ""):
         raise ValueError(f"--out {options.out}: the name must end in .png, the format that keeps every pixel as drawn")
-    if options.path.is_dir() and (options.path / "config.json").is_file():
+    if options.film is not None and options.film == options.out:
+        raise ValueError(f"--out and --film are both {options.out}: a picture and a film are two files")
+    is_run = options.path.is_dir() and (options.path / "config.json").is_file()
+    if options.format is not None and (is_run or not options.path.is_dir()):
+        raise ValueError(f"--format {options.format}: {options.path} is no artifact folder, which alone has several")
+    if is_run:
         generator, source = _load_run(options.path), "keras"
     else:
         if options.format == "saved_model":
@@ -253,8 +289,9 @@ def _sample(options):
     seed = np.stack([np.full(options.num, options.seed), np.arange(options.num)], axis=1).astype(np.int32)
     label = {}
     if takes_label:
-        classes = generator.num_classes or 1  # a single file does not tell
-        given = np.arange(options.num) % classes if options.label is None else np.full(options.num, options.label)
+        if options.label is None and not generator.num_classes:
+            raise ValueError(f"{options.path} draws by class and does not say how many there are: choose one by --label")
+        given = np.arange(options.num) % generator.num_classes if options.label is None else np.full(options.num, options.label)
         label = {"label": given.astype(np.int32)}
     drawn = generator.generate(seed, **label)
     if options.output not in drawn:
@@ -331,10 +368,12 @@ def _export(options):
     out = options.out or Path("saved_models") / options.run.resolve().name
     if out.exists():
         raise ValueError(f"output folder {out} exists; choose another with --out")
+    from export.exporter import check_formats
+
+    formats = check_formats([name.strip() for name in options.formats.split(",")], options.quantize, options.web)
     import_tensorflow()
     from training.exporting import export_run
 
-    formats = options.formats.split(",")
     artifact = export_run(
         *(folder, out, formats, options.quantize),
         web=options.web,
@@ -364,6 +403,6 @@ def _verify(options):
     return report.to_dict(), 0 if report.ok else 1
 
 
-def _figure(figure):
+def _figure(name, figure):
     error = figure.get("standard_error")
-    return f"{figure['mean']:.3f}" + ("" if error is None else f" +- {error:.3f}")
+    return f"{figure['mean']:.3f}" + ("" if error is None else f" +- {error:.3f}") + f" {unit_of(name)}".rstrip()

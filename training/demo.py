@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from training.cli import integer
 from training.console import import_tensorflow, table
 
 _MARK = ".demo"  # tells a folder that may be replaced from anything else
@@ -22,16 +23,23 @@ def main(arguments=None):
     """Runs the demonstration; returns 0 if all formats draw the same images, else 1."""
     parser = argparse.ArgumentParser(prog="python -m training.demo", description="Train, evaluate, export and verify a VAE.")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder (default: runs/demo)")
-    parser.add_argument("--epochs", type=int, help="fewer than the recipe's, for a quick look")
-    parser.add_argument("--num-samples", type=int, default=1000, help="importance samples an image (default: 1000)")
+    parser.add_argument("--epochs", type=integer(1), help="fewer than the recipe's, for a quick look")
+    parser.add_argument("--num-samples", type=integer(1), default=1000, help="importance samples an image (default: 1000)")
     options = parser.parse_args(arguments)
     if options.out.exists() and not (options.out / _MARK).is_file():
         print(f"{options.out} exists and is not an earlier demonstration; choose another folder with --out", file=sys.stderr)
         return 2
     started = time.monotonic()
     import_tensorflow()
-    with _replacing(options.out) as folder:
-        results, report = _run(folder, options)
+    try:
+        with _replacing(options.out) as folder:
+            results, report = _run(folder, options)
+    except KeyboardInterrupt:
+        print(f"interrupted; {options.out} is as it was", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"{options.out} cannot be written: {error}", file=sys.stderr)
+        return 2
     print(_figures(results))
     print(f"\nDone in {time.monotonic() - started:.0f} s. Where everything is:")
     print(table({what: options.out / path for what, path in PLACES.items()}))

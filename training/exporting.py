@@ -1,5 +1,7 @@
 """From a run to an artifact."""
 
+import sys
+
 import training.data
 from export import export_generator
 from export.card import NEIGHBOURS
@@ -8,8 +10,7 @@ from training.checks import check_samples
 from training.licences import provenance
 from training.models import load_model
 from training.quantization_cost import quantization_cost
-
-_UNITS = {"effective_sample_size": "samples", "bits_per_dimension": "bits a pixel value"}
+from training.units import unit_of
 
 
 def check_draws(model, path):
@@ -47,14 +48,15 @@ def export_run(folder, out, formats, quantize=None, name=None, overwrite=False, 
         figures[figure] = {
             "value": value["mean"],
             "standard_error": value.get("standard_error"),
-            "unit": _UNITS.get(figure, "nats an image"),
+            "unit": unit_of(figure) or None,
             "protocol": evaluation["protocol"],
         }
     settings = config["settings"]
     try:
         data = training.data.of_run(config)
-    except (ValueError, OSError) as error:  # they may have stayed elsewhere
-        checks, pictures = {"not_checked": str(error)}, {}
+    except (ValueError, OSError) as error:  # they may have stayed elsewhere; where, is told here and not in the artifact
+        print(f"warning: nothing is checked against the training data: {error}", file=sys.stderr)
+        checks, pictures = {"not_checked": "the training data are not where the run found them"}, {}
     else:
         checks, picture = check_samples(model, data, settings.get("binarization", "none"))
         pictures = {NEIGHBOURS: picture}

@@ -11,6 +11,7 @@ evaluation.json  figures with their protocol
 report.html      all of it on one page
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -20,6 +21,8 @@ import sys
 from pathlib import Path
 
 _KEPT_CHECKPOINTS = 2
+# Of a run's config.json.
+_OF_A_RUN = ("recipe", "family", "settings", "data", "seed")
 
 
 class RunFolder:
@@ -40,7 +43,7 @@ class RunFolder:
         self.logits = self.path / "logits.json"
         self.evaluation = self.path / "evaluation.json"
         self.report = self.path / "report.html"
-        self._lock = None
+        self._lock, self._made = None, [self.path]
 
     @property
     def is_run(self):
@@ -48,6 +51,7 @@ class RunFolder:
 
     def create(self, config):
         """Makes the folder, locked, beginning with its configuration; ValueError where the path is taken."""
+        self._made = [self.path, *(parent for parent in self.path.parents if not parent.exists())]
         self.path.mkdir(parents=True, exist_ok=True)
         self.lock()
         self.check_free()
@@ -86,8 +90,11 @@ class RunFolder:
             raise ValueError(f"output folder {self.path} exists; choose another with --out ({what})")
 
     def remove(self):
-        """Removes the folder with all that is in it."""
+        """Removes the folder with all that is in it, and the parents that `create` had to make."""
         shutil.rmtree(self.path)
+        for parent in self._made[1:]:
+            with contextlib.suppress(OSError):  # others may lie there by now
+                parent.rmdir()
 
     def _is_stillborn(self):
         """Whether it is what a process leaves that was killed while making its run: nothing but a temporary file."""
@@ -98,7 +105,11 @@ class RunFolder:
 
     def read_config(self):
         """The run's configuration, a dict; ValueError where the folder is not a run."""
-        return self._read_json(self.config, f"{self.path} is not a run: it has no config.json")
+        config = self._read_json(self.config, f"{self.path} is not a run: it has no config.json")
+        missing = [name for name in _OF_A_RUN if not isinstance(config, dict) or name not in config]
+        if missing:
+            raise ValueError(f"{self.path} is not a run: its config.json has no {', '.join(missing)}")
+        return config
 
     def read_evaluation(self):
         """What `evaluate` wrote of the present model.keras, or None; that it is of another model is said on stderr."""
@@ -214,10 +225,14 @@ def write_json(path, value):
 def write_atomically(path, content):
     """Writes bytes so that, whenever the process dies, the file is the old one or the new one, whole."""
     temporary = path.with_name("." + path.name)
-    with open(temporary, "wb") as file:
-        file.write(content)
-        _sync(file)
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            _sync(file)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _move(temporary, path):

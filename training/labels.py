@@ -78,10 +78,12 @@ def _used(images, settings):
 
 def _labels(images, split, settings):
     if split not in images.labels:
-        without = "num_classes=0" if settings.get("num_classes", 0) else "labelled=0, for clusters"
+        way_out = ", or --set num_classes=0" if settings.get("num_classes", 0) else ", or --set labelled=0, for clusters"
+        if "glimpses" in settings:  # a classifier, which has no other use
+            way_out = ""
         raise ValueError(
             f"data {images.name!r} have no labels, and the recipe uses them: choose other data (subfolders of a folder are "
-            f"classes), or --set {without}"
+            f"classes){way_out}"
         )
     # Those of the validation images too, so that a run which they would stop does not begin.
     shown = np.concatenate([images.labels["train"], images.labels["validation"]])

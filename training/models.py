@@ -1,5 +1,7 @@
 """Trained models read from `.keras` files, which may come from anyone."""
 
+import zipfile
+
 import keras
 
 import keras_gen  # noqa: F401  registers the models
@@ -13,6 +15,8 @@ def load_model(file):
     Raises:
         ValueError: the file is damaged, or holds something that safe mode refuses.
     """
+    if not zipfile.is_zipfile(file):  # which Keras says is not there
+        raise ValueError(f"{file} cannot be loaded as a model: it is missing, cut off, or no .keras file")
     try:
         return keras.saving.load_model(file, safe_mode=True)
     except Exception as error:  # Damaged archives, configurations and weights raise a dozen types.

@@ -156,8 +156,8 @@ def _artifacts(folder):
         names = ("saved_model", "tflite", "onnx")
         sizes = [f"{formats[name]['bytes'] / 1000:.0f} kB" if name in formats else "" for name in names]
         differences = [each for record in formats.values() for each in record["differences"] if each["output"] == "mean"]
-        largest = max(each["largest"] for each in differences)
-        rows.append(f"| [{path.parent.name}](saved_models/{path.parent.name}) | {' | '.join(sizes)} | {largest:.1e} |")
+        largest = f"{max(each['largest'] for each in differences):.1e}" if differences else "it has none"
+        rows.append(f"| [{path.parent.name}](saved_models/{path.parent.name}) | {' | '.join(sizes)} | {largest} |")
     return "\n".join(rows) + "\n"
 
 

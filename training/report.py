@@ -5,6 +5,7 @@ import html
 import json
 
 from training.folder import write_atomically
+from training.units import unit_of
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222; background: #fff }
@@ -116,18 +117,16 @@ def _text(value):
 
 
 def _evaluation(evaluation):
-    figures = {name.replace("_", " "): figure for name, figure in evaluation["figures"].items()}
+    figures = [(name, name, figure) for name, figure in evaluation["figures"].items()]
     for baseline, values in evaluation["baselines"].items():
-        for name, figure in values.items():
-            figures[f"{name} ({baseline}, baseline)".replace("_", " ")] = figure
+        figures += [(f"{name} ({baseline}, baseline)", name, figure) for name, figure in values.items()]
     rows = "".join(
-        f'<tr><th>{html.escape(name)}</th><td class="number">{figure["mean"]:.3f}</td>'
-        f'<td class="number">{_error(figure)}</td></tr>'
-        for name, figure in figures.items()
+        f'<tr><th>{html.escape(title.replace("_", " "))}</th><td class="number">{figure["mean"]:.3f}</td>'
+        f'<td class="number">{_error(figure)}</td><td>{unit_of(name)}</td></tr>'
+        for title, name, figure in figures
     )
-    unit = ", nats an image" if "estimator" in evaluation["protocol"] else ""
     return (
-        f"<h2>Figures</h2><table><tr><th></th><th>mean{unit}</th><th>standard error</th></tr>"
+        "<h2>Figures</h2><table><tr><th></th><th>mean</th><th>standard error</th><th></th></tr>"
         f"{rows}</table><h2>Protocol</h2>{_table(evaluation['protocol'])}"
     )
 

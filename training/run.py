@@ -4,17 +4,16 @@ import contextlib
 import datetime
 import math
 import os
-import platform
 import sys
 import tempfile
 import time
-from importlib import metadata
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 import training.data
+from export.versions import versions
 from keras_gen.callbacks import FlightRecorder
 from training import builders, labels, placed, recipes, strategies
 from training.callbacks import RunRecorder, StopAtNaN, remembered_interrupts
@@ -24,7 +23,7 @@ from training.models import load_model
 from training.report import write_report
 from training.settings import digest, parse_overrides, resolve
 
-_PACKAGES = ("keras-gen", "tensorflow", "keras", "tensorflow-probability", "numpy")
+_PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -126,6 +125,8 @@ def _train(folder, recipe, given, overrides, data_dir, download, resume, strateg
     with strategy.scope():
         if resuming:
             model, done = _newest_checkpoint(folder)
+            if model is None and chief and folder.rows():
+                print(f"no checkpoint of {folder.path} can be read: its training begins anew", file=sys.stderr)
         if model is None:
             model = builders.BUILDERS[recipe.family](settings, images.shape, seed, steps * settings["epochs"])
         else:
@@ -151,7 +152,7 @@ def _train(folder, recipe, given, overrides, data_dir, download, resume, strateg
             feed = {"x": stream, "steps_per_epoch": steps}
         _fit(model, feed, validation, settings, done, [*watches, recorder, interrupt], verbose)
     if chief and settings["epochs"] > 0:
-        if done < settings["epochs"] or not folder.model.is_file():  # else an average, saved anew, would be another file
+        if done < settings["epochs"] or not _can_be_read(folder.model):  # else an average, saved anew, would be another file
             _publish(folder, model)
         write_report(folder)
     return done, settings["epochs"]
@@ -211,6 +212,12 @@ def _left_whole(folder, recipe, begun_here):
         raise
 
 
+def _can_be_read(file):
+    with contextlib.suppress(ValueError):
+        return bool(load_model(file))
+    return False
+
+
 def _newest_checkpoint(folder):
     """(model, epochs done) of the newest checkpoint that can be read, or (None, 0)."""
     for epochs, file in folder.list_checkpoints():
@@ -241,18 +248,10 @@ def _config(recipe, settings, images, given, data_dir, strategy_name, strategy):
         },
         "seed": given.get("seed", 0),
         "strategy": {"name": strategy_name, "replicas": strategy.num_replicas_in_sync},
-        "versions": _versions(),
+        "versions": versions(_PACKAGES),
         "machine": {"cores": os.cpu_count(), "gpus": len(tf.config.list_physical_devices("GPU"))},
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-
-
-def _versions():
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions
 
 
 def _from_json(settings):
@@ -291,7 +290,7 @@ def _check_same_world(config, images, strategy):
     replicas = config["strategy"]["replicas"]
     if strategy.num_replicas_in_sync != replicas:
         raise ValueError(f"cannot resume: the run has {replicas} replicas, this machine gives {strategy.num_replicas_in_sync}")
-    changed = [f"{name} {config['versions'].get(name)} -> {now}" for name, now in _versions().items()
+    changed = [f"{name} {config['versions'].get(name)} -> {now}" for name, now in versions(_PACKAGES).items()
                if config["versions"].get(name) != now]  # fmt: skip
     if changed:
         print(f"warning: resumed with other versions ({', '.join(changed)}); the last bits may differ", file=sys.stderr)

@@ -42,10 +42,10 @@ def npz(path):
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"npz:{path}: no such file")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"npz:{path} is no .npz file, or is cut off; save one with numpy.savez(path, images=array)")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise ValueError(f"npz:{path} is a single .npy array; save it with numpy.savez(path, images=array)")
             if "images" not in archive.files:
                 raise ValueError(f"npz:{path} holds {', '.join(archive.files) or 'nothing'}; needs an array named images")
             labels = {"all": _plain(archive, path, "labels")} if "labels" in archive.files else {}
@@ -87,7 +87,7 @@ def folder(path, image_size=None):
         if image.shape[:2] != images[0].shape[:2]:
             raise ValueError(
                 f"{file} is {_size(image)} but {files[0]} is {_size(images[0])}: images must share one size; "
-                "give --image-size to resize them"
+                "resize them, those of a folder by itself with --image-size"
             )
     channels = max(image.shape[2] for image in images)
     subfolders = [file.relative_to(path).parts[0] if file.parent != path else None for file in files]
@@ -158,6 +158,8 @@ def tensorflow_dataset(name, data_dir=None, image_size=None, download=False):
             builder.download_and_prepare()
         feature = builder.info.features["image"]
         names = [name for name in ("image", "label") if name in builder.info.features]
+        if not builder.info.splits:
+            raise ValueError(f"data {name!r} is not prepared in {root}: what lies there has no splits")
         read = {split: _read_split(tfds, builder, split, names, feature.shape, image_size) for split in builder.info.splits}
         images, labels = ({split: each[name] for split, each in read.items() if name in each} for name in ("image", "label"))
         return Raw(images, labels)

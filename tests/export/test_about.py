@@ -48,6 +48,18 @@ def test_onnx(artifact):
     assert told.custom_metadata_map["name"] == "zïffern"
 
 
+def test_classes(tmp_path):
+    model = keras_gen.GAN((4, 4, 1), latent_dim=2, hidden_units=(4,), critic_units=(4,), num_classes=3, seed=0)
+    conditional = export.export_generator(model, tmp_path / "gan", formats=("tflite", "onnx")).path
+    for file in ("generator.tflite", "generator.onnx"):
+        assert export.load(conditional / file).num_classes == 3
+
+
+def test_files_without_labels_tell_no_classes(artifact):
+    for file in ("generator.tflite", "generator.onnx"):
+        assert export.load(artifact.path / file).num_classes is None
+
+
 def test_manifest_and_card(artifact, shared_artifact):
     assert artifact.manifest["version"] == 7 and shared_artifact.manifest["version"] == 1
     assert f"{DESCRIPTION} Version 7." in (artifact.path / "README.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import export
 import keras_gen
-from export import compare, exporter, onnx, saved_model, tflite
+from export import compare, exporter, golden, onnx, saved_model, tflite
 from export.methods import methods_of
 from export.signature import Signature
 from keras_gen.noise import CounterNoise
@@ -54,10 +54,26 @@ def test_manifest_says_what_the_contract_says(shared_artifact):
     assert manifest["formats"]["onnx"]["sha256"] == manifest["formats"]["onnx"]["files"]["generator.onnx"]["sha256"]
     assert "MatMul" in manifest["formats"]["onnx"]["operators"] or "Gemm" in manifest["formats"]["onnx"]["operators"]
     assert "FULLY_CONNECTED" in manifest["formats"]["tflite"]["operators"]
-    golden = manifest["golden"]["seeds"]
-    assert len(golden) == 4 and min(min(record["seed"]) for record in golden) < 0
+    records = manifest["golden"]["seeds"]
+    assert len(records) == 4 and min(min(record["seed"]) for record in records) < 0
     assert {"tensorflow", "keras", "numpy", "onnxruntime", "ai-edge-litert"} <= set(manifest["versions"])
     assert len(manifest["recipe_sha256"]) == 64 and manifest["evaluation"]["log_likelihood"]["standard_error"] == 0.25
+
+
+def test_where_no_seed_is_clear_of_a_threshold_all_but_the_sample_is_recorded(model):
+    outputs = {name: value.numpy() for name, value in model.generate(golden.CANDIDATES).items()}
+    kind = compare.SampleKind.of_draws(golden.CANDIDATES, outputs)
+    records = golden.records(outputs, kind, tolerance=0.2)
+    assert len(records) == golden.NUM_SEEDS and not any("sample_sha256" in record for record in records)
+    drawn = {name: value[:1] for name, value in outputs.items()}
+    assert golden.problems(records[0], drawn, kind, 0.2) == []
+    assert golden.problems(records[0], {**drawn, "mean": drawn["mean"] + 0.3}, kind, 0.2)
+    # Where the draw is clear of thresholds the digest may not be missing.
+    (clear, *_) = golden.records(outputs, kind)
+    (place,) = np.flatnonzero((clear["seed"] == golden.CANDIDATES).all(axis=1))
+    del clear["sample_sha256"]
+    drawn = {name: value[place : place + 1] for name, value in outputs.items()}
+    assert golden.problems(clear, drawn, kind, 1e-5) == ["sample digest"]
 
 
 def test_saved_model_has_the_signature(shared_artifact):

@@ -20,6 +20,20 @@ def test_existing_folder_is_refused_and_kept(model, tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "notes.txt"]
 
 
+def test_a_folder_that_appears_meanwhile_is_kept(model, tmp_path, monkeypatch):
+    written = exporter.card.text
+
+    def slow(*arguments):
+        (tmp_path / "vae").mkdir()
+        (tmp_path / "vae/thesis.txt").write_text("precious")
+        return written(*arguments)
+
+    monkeypatch.setattr(exporter.card, "text", slow)
+    with pytest.raises(FileExistsError, match="has come to be there"):
+        export.export_generator(model, tmp_path / "vae", formats="onnx")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["thesis.txt", "vae"]
+
+
 def test_overwrite_replaces_an_artifact(model, artifact):
     (artifact / "stray").touch()
     export.export_generator(model, artifact, formats="onnx", overwrite=True)

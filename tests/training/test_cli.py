@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 
@@ -10,9 +12,12 @@ import onnx
 import pytest
 from PIL import Image
 
+import keras_gen
+from export import export_generator
 from tests.training.helpers import ROOT, SMALL, start
 from training import recipes
 from training.cli import main
+from training.units import unit_of
 
 
 def run(capsys, *arguments):
@@ -90,7 +95,8 @@ def test_families_have_the_threads_an_operator_that_they_are_fastest_with(
     monkeypatch.setattr("training.cli.import_tensorflow", stop)
     assert run(capsys, "train", recipe, "--out", tmp_path / "run")[0] == 2
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text(json.dumps({"family": recipes.get_recipe(recipe).family}))
+    config = {"recipe": recipe, "family": recipes.get_recipe(recipe).family, "settings": {}, "data": {}, "seed": 0}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     assert run(capsys, "evaluate", tmp_path / "run")[0] == 2
     assert asked == [training, evaluation]
 
@@ -220,10 +226,88 @@ def test_verify(capsys, small_artifact, tmp_path):
         file.write_bytes(content)
 
 
+def test_a_reader_that_goes_away_changes_no_exit_status(small_artifact, tmp_path):
+    damaged = shutil.copytree(small_artifact, tmp_path / "damaged")
+    (damaged / "generator.onnx").write_bytes((damaged / "generator.onnx").read_bytes()[:-100])
+    for arguments, status in ((["verify", damaged, "--num-seeds", "2"], 1), (["list"], 0), (["list", "--json"], 0)):
+        process = start(*arguments)
+        process.stdout.close()
+        errors = process.stderr.read()
+        assert process.wait() == status and "Traceback" not in errors and "keras-gen:" not in errors
+
+
+def test_figures_have_their_own_units(capsys, small_run, tmp_path):
+    run_folder = shutil.copytree(small_run, tmp_path / "run")
+    status, out, _ = run(capsys, "evaluate", run_folder, "--num-samples", 10, "--num-images", 20)
+    lines = {line.split()[0]: line for line in out.splitlines() if line.startswith("  ")}
+    assert lines["negative_log_likelihood"].endswith(" nats an image") and lines["effective_sample_size"].endswith(" samples")
+    assert re.search(r"sharpness .*\d$", out, re.M) or "sharpness" not in out
+    report = (run_folder / "report.html").read_text()
+    assert "nats an image</td>" in report and "<th>mean</th>" in report
+    without = {"Frechet distance", "precision", "1-nearest-neighbour error", "sharpness", "classification error"}
+    assert {unit_of(figure) for figure in without} == {""} and unit_of("bound") == "nats an image"
+
+
+def test_resume_where_there_is_no_run_says_so(capsys, tmp_path):
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    status, _, errors = run(capsys, "train", "vae", "--out", tmp_path / "run", "--epochs", 1, "--resume", *settings)
+    assert status == 0 and f"{tmp_path}/run holds no run to resume: one begins there" in errors
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--formats", "foo"], "formats is ('foo',)"),
+        (["--formats", "onnx", "--quantize", "int8"], "shrinks the tflite file"),
+        (["--formats", "tflite", "--web"], "the page runs the onnx file"),
+    ],
+)
+def test_an_export_that_cannot_be_is_refused_at_once(capsys, small_run, tmp_path, monkeypatch, options, message):
+    monkeypatch.setattr("training.exporting.export_run", None)
+    status, _, errors = run(capsys, "export", small_run, "--out", tmp_path / "artifact", *options)
+    assert status == 2 and message in errors
+
+
+def test_samples_refuse_what_they_would_ignore_and_leave_nothing(capsys, small_run, small_artifact, tmp_path):
+    (tmp_path / "folder").mkdir()
+    wrong = {
+        ("--out", tmp_path / "folder"): "Is a directory",
+        ("--out", tmp_path / "a.png", "--film", tmp_path / "a.png"): "a picture and a film are two files",
+        ("--out", tmp_path / "a.png", "--format", "onnx"): "is no artifact folder",
+    }
+    for options, message in wrong.items():
+        status, _, errors = run(capsys, "sample", small_artifact / "generator.onnx", *options)
+        assert status == 2 and message in errors
+        status, _, errors = run(capsys, "sample", small_run, *options)
+        assert status == 2 and message in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_single_file_draws_the_classes_in_turn(capsys, tmp_path):
+    model = keras_gen.GAN((4, 4, 1), latent_dim=2, hidden_units=(4,), critic_units=(4,), num_classes=3, seed=0)
+    artifact = export_generator(model, tmp_path / "artifact", formats=("tflite", "onnx")).path
+    pictures = []
+    for path in (artifact, artifact / "generator.tflite", artifact / "generator.onnx"):
+        status, _, errors = run(capsys, "sample", path, "--num", 5, "--out", tmp_path / "picture.png")
+        assert status == 0, errors
+        pictures.append((tmp_path / "picture.png").read_bytes())
+        status, _, errors = run(capsys, "sample", path, "--label", 3, "--out", tmp_path / "picture.png")
+        assert status == 2 and "from 0 to 2" in errors
+    assert pictures[0] == pictures[1] == pictures[2]
+
+
+def test_a_config_of_something_else_is_no_run(capsys, tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["Bert"]}')
+    for command in ("evaluate", "sample", "export"):
+        status, _, errors = run(capsys, command, tmp_path)
+        assert status == 2 and "is not a run: its config.json has no recipe" in errors
+
+
 def test_the_manifest_tells_of_the_run(small_artifact):
     manifest = json.loads((small_artifact / "manifest.json").read_text())
     assert manifest["recipe"]["name"] == "vae" and manifest["recipe"]["settings"]["hidden_units"] == [16]
     assert manifest["run"]["data"]["spec"] == "digits"
+    assert manifest["versions"]["keras-gen"] == manifest["run"]["versions"]["keras-gen"] == keras_gen.__version__
 
 
 def test_bad_data_in_a_process_of_its_own(tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import shutil
 import signal
 import time
 
@@ -11,6 +12,7 @@ import pytest
 import training.run
 from tests.training.helpers import USUAL, Killed, assert_same_run, dies_at, options, rows, start
 from training.folder import RunFolder
+from training.models import load_model
 from training.run import train
 
 EPOCHS = 100
@@ -85,6 +87,16 @@ def test_a_torn_row_and_a_torn_checkpoint(tmp_path, reference, monkeypatch, caps
 def test_a_finished_run_has_nothing_to_do(tmp_path, reference):
     result = train("vae", reference, resume=True, verbose=0)
     assert result["resumed_from"] == result["epochs"] == 4
+
+
+def test_a_finished_run_whose_model_is_cut_off_gets_it_back(tmp_path, reference):
+    out = shutil.copytree(reference, tmp_path / "run")
+    whole = (out / "model.keras").read_bytes()
+    (out / "model.keras").write_bytes(whole[:1000])
+    with pytest.raises(ValueError, match="missing, cut off, or no .keras file"):
+        load_model(out / "model.keras")
+    train("vae", out, resume=True, verbose=0)
+    assert_same_run(out, reference)
 
 
 def test_more_epochs(tmp_path):

@@ -15,6 +15,7 @@ def main(arguments=None):
     parser.add_argument("--data-dir", help="where TensorFlow Datasets finds prepared data (aggregate_posterior)")
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the files written (default: benchmarks)")
     options = parser.parse_args(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)  # before what takes minutes
     for name in options.names:
         experiment = importlib.import_module(f"training.experiments.{name}")
         given = {"data_dir": options.data_dir} if name == "aggregate_posterior" else {}
