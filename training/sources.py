@@ -43,7 +43,7 @@ def npz(path):
     if not path.is_file():
         raise ValueError(f"npz:{path}: no such file")
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"npz:{path} is no .npz file, or is cut off; save one with numpy.savez(path, images=array)")
+        raise ValueError(f"npz:{path} cannot be read: it is no .npz file, as numpy.savez(path, images=array) saves, or cut off")
     try:
         with np.load(path, allow_pickle=False) as archive:
             if "images" not in archive.files:

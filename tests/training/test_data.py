@@ -168,9 +168,13 @@ def test_bad_npz(tmp_path):
     np.savez(file, x=np.zeros(3))
     with pytest.raises(ValueError, match="holds x; needs an array named images"):
         data.load(f"npz:{file}")
-    file.write_bytes(b"")
-    with pytest.raises(ValueError, match="cannot be read"):
-        data.load(f"npz:{file}")
+    for content in (b"", b"no archive"):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match="file.npz cannot be read: it is no .npz file"):
+            data.load(f"npz:{file}")
+    np.save(tmp_path / "array.npy", grey(10))
+    with pytest.raises(ValueError, match="array.npy cannot be read: it is no .npz file"):
+        data.load(f"npz:{tmp_path / 'array.npy'}")
     np.savez(file, images=grey(10))
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ValueError, match="cannot be read"):
