@@ -27,12 +27,14 @@ def check_integers(least=1, owner="", why="", **values):
     return [int(value) for value in values.values()]
 
 
-def check_sizes(name, values, what="the units of each layer", least=0):
-    """`values` as a tuple of Python's ints; one integer stands for a tuple of one.
+def check_sizes(name, values, what="the units of each layer", least=0, optional=False):
+    """`values` as a tuple of Python's ints; one integer stands for a tuple of one, and None, where `optional`, for itself.
 
     Raises:
         ValueError: other than positive integers, or fewer than `least`; it names `name`, and `what` they are.
     """
+    if optional and values is None:
+        return None
     sizes = (values,) if is_integer(values) else values
     if not isinstance(sizes, Iterable) or not all(is_integer(size) and size > 0 for size in sizes) or len(sizes) < least:
         raise ValueError(f"{name}={values!r}: {what}, positive integers{f', at least {least}' if least else ''}.")

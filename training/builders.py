@@ -59,7 +59,9 @@ def gan(settings, data_shape, seed, total_steps):
 def dcgan(settings, data_shape, seed, total_steps):
     """A compiled `kg.DCGAN`; arguments as `vae`."""
     names = ("latent_dim", "filters", "dense_units", "num_classes")
-    return _compiled_game(kg.DCGAN(data_shape, seed=seed, **{name: settings[name] for name in names}), settings, total_steps)
+    critic_filters = settings["critic_filters"] or None
+    model = kg.DCGAN(data_shape, critic_filters=critic_filters, seed=seed, **{name: settings[name] for name in names})
+    return _compiled_game(model, settings, total_steps)
 
 
 def adversarial_autoencoder(settings, data_shape, seed, total_steps):

@@ -156,6 +156,7 @@ GAN = {
 DCGAN = {
     "latent_dim": 100,
     "filters": (32, 64),
+    "critic_filters": (),  # of the critic; () for the same
     "dense_units": (),
     "mirror": "none",  # left_right: each epoch has every image twice, as it is and mirrored
     **ADVERSARIAL,

@@ -97,8 +97,7 @@ class AdversarialAutoencoder(AdversarialModel):
     ):
         (latent_dim,) = check_integers(latent_dim=latent_dim)
         hidden_units = check_sizes("hidden_units", hidden_units)
-        if critic_units is not None:
-            critic_units = check_sizes("critic_units", critic_units)
+        critic_units = check_sizes("critic_units", critic_units, optional=True)
         if reconstruction not in RECONSTRUCTIONS:
             raise ValueError(f"reconstruction={reconstruction!r}: one of {', '.join(map(repr, RECONSTRUCTIONS))}.")
         if categories and num_classes:

@@ -392,11 +392,14 @@ def _weighed(move, figures, sample_weight):
     """The figures of a move in their order, each as two scalars: the weighted mean, and the sum of the weights."""
     scalars = []
     for name in move.figures:
-        values, weights = figures[name] if isinstance(figures[name], tuple) else (figures[name], tf.ones_like(figures[name]))
+        values, weights = figures[name] if isinstance(figures[name], tuple) else (figures[name], None)
         if sample_weight is not None:
-            weights *= tf.cast(sample_weight, weights.dtype)
-        total = tf.reduce_sum(weights)
-        scalars += [tf.math.divide_no_nan(tf.reduce_sum(values * weights), total), total]
+            weights = tf.cast(sample_weight, values.dtype) * (1.0 if weights is None else weights)
+        if weights is None:
+            scalars += [batch_mean(values, None), tf.cast(tf.size(values), values.dtype)]
+        else:
+            total = tf.reduce_sum(weights)
+            scalars += [tf.math.divide_no_nan(tf.reduce_sum(values * weights), total), total]
     return scalars
 
 

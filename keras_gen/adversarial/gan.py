@@ -182,8 +182,9 @@ class DCGAN(_Adversary):
     Args:
         data_shape: (H, W, C), of any size; 28, 32 and 64 pixels are the published ones.
         latent_dim: number of latent units, uniform on [-1, 1].
-        filters: channels of the maps from the image inward, one halving of height and width each, the same on both sides.
-            None for (32, 64) below 32 pixels, (32, 64, 128) below 64, (64, 128, 256, 512) from there.
+        filters: channels of the generator's maps from the image inward, one halving of height and width each. None for (32, 64)
+            below 32 pixels, (32, 64, 128) below 64, (64, 128, 256, 512) from there.
+        critic_filters: those of the critic's maps; None for the same.
         dense_units: of dense layers between latents and maps, and between maps and logit; the published net for 28 pixels has
             (1024,), those for colour none.
         num_classes, prior, seed: see `GAN`. The label joins the input of every layer.
@@ -193,12 +194,23 @@ class DCGAN(_Adversary):
     """
 
     def __init__(
-        self, data_shape, latent_dim=100, filters=None, dense_units=(), num_classes=0, prior=None, seed=None, **kwargs
+        self,
+        data_shape,
+        latent_dim=100,
+        filters=None,
+        dense_units=(),
+        num_classes=0,
+        prior=None,
+        critic_filters=None,
+        seed=None,
+        **kwargs,
     ):
         shape, inner = tuple(data_shape), {"dtype": kwargs.get("dtype")}
-        if filters is not None:
-            filters = check_sizes("filters", filters, "the channels of each convolution", least=1)
+        channels = {"what": "the channels of each convolution", "least": 1, "optional": True}
+        filters = check_sizes("filters", filters, **channels)
+        critic_filters = check_sizes("critic_filters", critic_filters, **channels)
         used = _usual_filters(shape) if filters is None else filters
+        judging = used if critic_filters is None else critic_filters
         if prior is None:
             (latent_dim,) = check_integers(latent_dim=latent_dim)
             prior = UniformPrior(latent_dim, -1.0, 1.0, name="prior")
@@ -208,15 +220,16 @@ class DCGAN(_Adversary):
             latent_dim,
             prior,
             lambda: networks.ConvolutionalDecoder(latent_dim, shape, used, units, self.num_classes, **inner),
-            lambda: networks.ConvolutionalCritic(shape, used, units, self.num_classes, **inner),
+            lambda: networks.ConvolutionalCritic(shape, judging, units, self.num_classes, **inner),
             num_classes,
             seed,
             **kwargs,
         )
-        self.filters, self.dense_units = filters, units
+        self.filters, self.critic_filters, self.dense_units = filters, critic_filters, units
 
     def get_config(self):
-        return {**super().get_config(), "filters": self.filters, "dense_units": self.dense_units}
+        own = ("filters", "critic_filters", "dense_units")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
 def _usual_filters(data_shape):

@@ -54,8 +54,7 @@ class VAE(HelmholtzMachine):
         **kwargs,
     ):
         (latent_dim,) = check_integers(latent_dim=latent_dim)
-        if hidden_units is not None:
-            hidden_units = check_sizes("hidden_units", hidden_units)
+        hidden_units = check_sizes("hidden_units", hidden_units, optional=True)
         data_shape = tuple(data_shape)
         # Layers inside take the policy that is given to the model, as they would take the global one.
         inner = {"dtype": kwargs.get("dtype")}

@@ -640,6 +640,23 @@ def test_bad_labels_are_refused_before_training(labels, message):
             model.fit(tf.data.Dataset.from_tensor_slices((grey(), labels)).batch(8), verbose=0)
 
 
+def test_a_critic_may_be_smaller_than_its_generator():
+    model = kg.DCGAN((8, 8, 1), latent_dim=4, filters=(4, 8), critic_filters=(2, 3), seed=1)
+    assert model.generator.network.filters == (4, 8)
+    assert [layer.filters for layer in model.critic.convolutions] == [2, 3]
+    again = type(model).from_config(model.get_config())
+    assert [weight.shape for weight in again.weights] == [weight.shape for weight in model.weights]
+    same = kg.DCGAN((8, 8, 1), latent_dim=4, filters=(4, 8), seed=1)
+    assert [layer.filters for layer in same.critic.convolutions] == [4, 8]
+
+
+@pytest.mark.parametrize("sizes", [(), (4, 0), (4.0,), "48", (True, 2)])
+def test_channels_that_cannot_be(sizes):
+    for name in ("filters", "critic_filters"):
+        with pytest.raises(ValueError, match=f"{name}=.*the channels of each convolution, positive integers, at least 1"):
+            kg.DCGAN((8, 8, 1), latent_dim=4, **{name: sizes})
+
+
 def test_labels_where_none_are_wanted_and_none_where_they_are():
     with pytest.raises(ValueError, match="takes none"):
         small_gan().generate([[1, 2]], [0])
