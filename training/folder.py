@@ -22,7 +22,7 @@ from pathlib import Path
 
 _KEPT_CHECKPOINTS = 2
 # Of a run's config.json.
-_OF_A_RUN = ("recipe", "family", "settings", "data", "seed")
+_OF_A_RUN = ("recipe", "settings")
 
 
 class RunFolder:
