@@ -199,12 +199,10 @@ def _train(options):
     from training.folder import RunFolder
 
     folder = RunFolder(out)
-    if not folder.is_run:
+    if not (options.resume and folder.is_run):
         folder.check_free()
         if options.resume:
             print(f"{out} holds no run to resume: one begins there, as the other arguments say", file=sys.stderr, flush=True)
-    elif not options.resume:
-        folder.check_free()
     import_tensorflow(recipes.OPERATOR_THREADS["train"].get(recipe.family))
     from training.run import train
 

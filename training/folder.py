@@ -43,7 +43,7 @@ class RunFolder:
         self.logits = self.path / "logits.json"
         self.evaluation = self.path / "evaluation.json"
         self.report = self.path / "report.html"
-        self._lock, self._made = None, [self.path]
+        self._lock, self._made_parents = None, []
 
     @property
     def is_run(self):
@@ -51,7 +51,7 @@ class RunFolder:
 
     def create(self, config):
         """Makes the folder, locked, beginning with its configuration; ValueError where the path is taken."""
-        self._made = [self.path, *(parent for parent in self.path.parents if not parent.exists())]
+        self._made_parents = [parent for parent in self.path.parents if not parent.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
         self.lock()
         self.check_free()
@@ -92,7 +92,7 @@ class RunFolder:
     def remove(self):
         """Removes the folder with all that is in it, and the parents that `create` had to make."""
         shutil.rmtree(self.path)
-        for parent in self._made[1:]:
+        for parent in self._made_parents:
             with contextlib.suppress(OSError):  # others may lie there by now
                 parent.rmdir()
 

@@ -78,9 +78,10 @@ def _used(images, settings):
 
 def _labels(images, split, settings):
     if split not in images.labels:
-        way_out = ", or --set num_classes=0" if settings.get("num_classes", 0) else ", or --set labelled=0, for clusters"
         if "glimpses" in settings:  # a classifier, which has no other use
             way_out = ""
+        else:
+            way_out = ", or --set num_classes=0" if settings.get("num_classes", 0) else ", or --set labelled=0, for clusters"
         raise ValueError(
             f"data {images.name!r} have no labels, and the recipe uses them: choose other data (subfolders of a folder are "
             f"classes){way_out}"

@@ -159,3 +159,12 @@ def test_an_error_in_a_resumed_run_removes_nothing(tmp_path, reference, monkeypa
     with pytest.raises(OSError, match="disk full"):
         train("vae", run, **options(resume=True))
     assert (run / "config.json").is_file() and (run / "model.keras").is_file()
+
+
+def test_a_removed_run_leaves_no_parents_that_were_made_for_it(tmp_path):
+    (tmp_path / "there").mkdir()
+    folder = RunFolder(tmp_path / "there" / "made" / "too" / "run")
+    folder.create({"recipe": "vae", "settings": {}})
+    folder.unlock()
+    folder.remove()
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
