@@ -41,6 +41,13 @@ def check_sizes(name, values, what="the units of each layer", least=0, optional=
     return tuple(int(size) for size in sizes)
 
 
+def check_dropout(**values):
+    """Raises a ValueError where a value is no probability below 1; `values`: name to value."""
+    for name, value in values.items():
+        if not isinstance(value, numbers.Real) or not 0.0 <= value < 1.0:
+            raise ValueError(f"{name}={value!r}: a probability from 0, and less than 1.")
+
+
 def check_key(seed):
     """`seed` as Python's int; a ValueError unless it is an integer of 32 bits: the noise is keyed by such words."""
     least, most = INT32

@@ -8,7 +8,7 @@ from keras_gen.adversarial.game import ALWAYS, CRITIC, GENERATOR, JUDGED, Advers
 from keras_gen.adversarial.generator import ImplicitGenerator
 from keras_gen.adversarial.losses import gradient_penalty
 from keras_gen.adversarial.priors import NormalPrior, UniformCategorical
-from keras_gen.checks import check_integers, check_sizes
+from keras_gen.checks import check_dropout, check_integers, check_sizes
 from keras_gen.conditionals import Conditional
 from keras_gen.distributions import softplus
 from keras_gen.noise import BatchNoise, fold_in
@@ -105,8 +105,7 @@ class AdversarialAutoencoder(AdversarialModel):
                 f"categories={categories} and num_classes={num_classes}: a label either is a part of the code, which the "
                 "encoder infers (categories), or is given beside it (num_classes)."
             )
-        if not 0.0 <= dropout < 1.0:
-            raise ValueError(f"dropout={dropout!r}: a probability from 0, and less than 1.")
+        check_dropout(dropout=dropout)
         super().__init__(data_shape=data_shape, num_classes=num_classes, seed=seed, **kwargs)
         self.latent_dim, self.prior, self.prior_scale = latent_dim, prior, prior_scale
         self.hidden_units, self.critic_units = hidden_units, critic_units

@@ -8,7 +8,7 @@ from keras_gen.adversarial.game import CRITIC, GENERATOR, JUDGED, AdversarialMod
 from keras_gen.adversarial.generator import ImplicitGenerator
 from keras_gen.adversarial.losses import gradient_penalty
 from keras_gen.adversarial.priors import UniformPrior
-from keras_gen.checks import check_integers, check_sizes
+from keras_gen.checks import check_dropout, check_integers, check_sizes
 from keras_gen.conditionals import Conditional
 from keras_gen.noise import BatchNoise, JoinedNoise, fold_in
 
@@ -122,7 +122,7 @@ class GAN(_Adversary):
         seed: see `GenerativeModel`.
 
     Raises:
-        ValueError: networks that do not fit each other, or a critic that returns probabilities.
+        ValueError: networks that do not fit each other, a critic that returns probabilities, or numbers out of range.
 
     Goodfellow, Pouget-Abadie, Mirza, Xu, Warde-Farley, Ozair, Courville, Bengio: Generative adversarial nets. NeurIPS 2014.
     """
@@ -145,6 +145,8 @@ class GAN(_Adversary):
     ):
         shape, inner = tuple(data_shape), {"dtype": kwargs.get("dtype")}
         hidden_units, critic_units = check_sizes("hidden_units", hidden_units), check_sizes("critic_units", critic_units)
+        (pieces,) = check_integers(pieces=pieces)
+        check_dropout(input_dropout=input_dropout, dropout=dropout)
 
         def make_generator():
             if generator_network is not None:

@@ -657,6 +657,19 @@ def test_channels_that_cannot_be(sizes):
             kg.DCGAN((8, 8, 1), latent_dim=4, **{name: sizes})
 
 
+@pytest.mark.parametrize("name", ["dropout", "input_dropout"])
+@pytest.mark.parametrize("rate", [1.0, 1.5, -0.1, float("nan"), "half"])
+def test_what_is_no_probability_of_dropping(name, rate):
+    with pytest.raises(ValueError, match=f"{name}={rate!r}: a probability from 0, and less than 1"):
+        small_gan(**{name: rate})
+
+
+@pytest.mark.parametrize("pieces", [0, 2.5, True])
+def test_pieces_of_a_maxout_unit_that_cannot_be(pieces):
+    with pytest.raises(ValueError, match=f"pieces={pieces}: an integer of at least 1"):
+        small_gan(pieces=pieces)
+
+
 def test_labels_where_none_are_wanted_and_none_where_they_are():
     with pytest.raises(ValueError, match="takes none"):
         small_gan().generate([[1, 2]], [0])
