@@ -183,7 +183,8 @@ def _checked_dataset(model, dataset, steps, source, steps_name):
 
     def with_labels_checked(images, labels, *weight):
         classes = tf.cast(labels, tf.int64)
-        is_class = tf.reduce_all((classes >= least) & (classes < model.label_count))
+        is_whole = tf.equal(tf.cast(classes, labels.dtype), labels)
+        is_class = tf.reduce_all(is_whole & (classes >= least) & (classes < model.label_count))
         rule = f"labels of {source}: integers from {least} to {model.label_count - 1} are needed"
         with tf.control_dependencies([tf.debugging.Assert(is_class, [rule, labels])]):
             return tf.identity(images), labels, *weight

@@ -8,6 +8,7 @@ import math
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_gen.noise import fold_in
@@ -157,6 +158,28 @@ def from_dataset(dataset, steps=None, limit=GROUP_STEPS):
     if cardinality >= 0:
         grouped = grouped.repeat()
     return Feed(without_autotuning(grouped.prefetch(1)), per_epoch, size)
+
+
+def from_generator(batches):
+    """The batches of a generator one by one as a `tf.data.Dataset`, in which Keras's own has the autotuner.
+
+    `batches`: tuples of arrays. With others it is returned as it is, for Keras to feed.
+    """
+    ahead = [next(batches)]
+
+    def each():
+        while ahead:
+            yield ahead.pop()
+        yield from batches
+
+    if not all(isinstance(part, np.ndarray | tf.Tensor) and part.ndim and _is_number(part) for part in ahead[0]):
+        return each()
+    spec = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in ahead[0])
+    return without_autotuning(tf.data.Dataset.from_generator(each, output_signature=spec).prefetch(1))
+
+
+def _is_number(array):
+    return np.dtype(tf.as_dtype(array.dtype).as_numpy_dtype).kind not in "OSU"
 
 
 def as_given(batch):

@@ -7,6 +7,7 @@ once a group. The steps are the same, in the same order, with the same noise.
 
 import contextlib
 import math
+import types
 import warnings
 
 import keras
@@ -48,13 +49,12 @@ class DeviceLoop:
         """As `keras.Model.fit`, with all its arguments; those after `callbacks` by name.
 
         `x`: images float `[N, H, W, C]` in [0, 1], a `tf.data.Dataset` of batches of them, or any other data that Keras
-        takes. Arrays are shuffled in an order that is a function of the model's seed and of the steps it has taken.
+        takes. Arrays are shuffled in an order that is a function of the model's seed and of the steps it has taken. They do
+        not run out: with `steps_per_epoch` an epoch goes on where the last one stopped, through the images again and again.
         """
         x, y, kwargs["sample_weight"] = checked_data(
             self, (x, y, kwargs.get("sample_weight")), batch_size, kwargs.get("steps_per_epoch")
         )
-        if kwargs.get("class_weight") and is_array(x):
-            kwargs["sample_weight"] = weights_by_class(kwargs.pop("class_weight"), y, kwargs["sample_weight"])
         validation_split = kwargs.pop("validation_split", 0.0) or 0.0
         if not 0.0 <= validation_split < 1.0:
             raise ValueError(f"validation_split={validation_split!r}: the share of images held out, from 0 to below 1.")
@@ -65,6 +65,8 @@ class DeviceLoop:
             parts = [x, y, kwargs.get("sample_weight")]
             kwargs["validation_data"] = tuple(part if part is None else part[kept:] for part in parts)
             x, y, kwargs["sample_weight"] = (part if part is None else part[:kept] for part in parts)
+        if kwargs.get("class_weight") and is_array(x):  # of what is trained on alone
+            kwargs["sample_weight"] = weights_by_class(kwargs.pop("class_weight"), y, kwargs["sample_weight"])
         validation = None
         if kwargs.get("validation_data") is not None:
             validation = checked_data(
@@ -82,7 +84,7 @@ class DeviceLoop:
 
         # Keras takes as many steps a call for the validation as for the training.
         limit = self._steps_a_call(callbacks, STEP_HOOKS if validation is None else STEP_HOOKS + TEST_HOOKS)
-        if self.distribute_strategy.num_replicas_in_sync > 1 and self._jit_setting is not False and verbose != 0:
+        if self.distribute_strategy.num_replicas_in_sync > 1 and self._jit_setting is not False:
             strategy = type(self.distribute_strategy).__name__
             warnings.warn(
                 f"under a {strategy} each step is a call of its own, as in Keras: many steps in one program need one replica.",
@@ -90,13 +92,13 @@ class DeviceLoop:
             )
         heeds_nan = any(isinstance(each, keras.callbacks.TerminateOnNaN) for each in keras.tree.flatten(callbacks or []))
         train = test = None
-        if not kwargs.get("class_weight"):
-            data = (x, y, kwargs.get("sample_weight"))
-            order = self.order if kwargs.get("shuffle", True) else None
-            prepared = self._prepared(data, batch_size, kwargs.get("steps_per_epoch"), limit, order)
-            if prepared:
-                x, kwargs["steps_per_epoch"], train = prepared
-                y = kwargs["sample_weight"] = None
+        data = (x, y, kwargs.get("sample_weight"))
+        order = self.order if kwargs.get("shuffle", True) else None
+        most = 1 if kwargs.get("class_weight") else limit  # Keras multiplies it into single batches
+        prepared = self._prepared(data, batch_size, kwargs.get("steps_per_epoch"), most, order)
+        if prepared:
+            x, kwargs["steps_per_epoch"], train = prepared
+            y = kwargs["sample_weight"] = None
         if validation is not None:
             size = kwargs.get("validation_batch_size") or batch_size
             prepared = self._prepared(validation, size, kwargs.get("validation_steps"), limit if train else 1)
@@ -186,6 +188,8 @@ class DeviceLoop:
         """
         x, alone = data[0], self.distribute_strategy.num_replicas_in_sync == 1
         most = keras.config.max_steps_per_epoch()
+        if isinstance(x, types.GeneratorType):
+            return feed.from_generator(x), steps, None
         if isinstance(x, tf.data.Dataset):
             steps = min(steps or most, most) if most else steps
             made = feed.from_dataset(x, steps, limit) if alone and limit > 1 else None
@@ -269,8 +273,10 @@ class DeviceLoop:
 
     def _program(self, kind, form):
         """The compiled program that takes one batch ("step") or a range of a group's batches ("group")."""
-        programs = self._loop.programs
-        if (kind, form) not in programs:
+        programs, progress = self._loop.programs, self._loop.progress[kind]
+        # A group's odd batch runs once an epoch: plain TensorFlow spares it a compilation.
+        jit = bool(self.jit_compile) and (form == "group" or not (progress and progress.in_groups))
+        if (kind, form, jit) not in programs:
             step = {"train": self.train_step, "test": self.test_step}[kind]
             strategy = self.distribute_strategy
 
@@ -305,19 +311,16 @@ class DeviceLoop:
 
             program = one_step if form == "step" else many_steps
             if not self.run_eagerly:
-                # A group's odd batch runs once an epoch: plain TensorFlow spares it a compilation.
-                progress = self._loop.progress[kind]
-                jit = self.jit_compile and (form == "group" or not (progress and progress.in_groups))
                 program = tf.function(program, autograph=False, reduce_retracing=form == "step", jit_compile=jit or None)
-            programs[kind, form] = program
-        return programs[kind, form]
+            programs[kind, form, jit] = program
+        return programs[kind, form, jit]
 
 
 class _LoopState:
     """What the loop keeps on a model, out of sight of Keras's tracking of attributes.
 
     Attributes:
-        programs: (kind, form) to compiled program.
+        programs: (kind, form, whether XLA compiles it) to program.
         progress: "train" and "test" to the `feed.Progress` of the `fit` or `evaluate` under way, or None.
     """
 

@@ -18,7 +18,7 @@ _CONVOLUTIONS = tuple(
     getattr(keras.layers, name) for name in dir(keras.layers) if "Conv" in name and not name.startswith("ConvLSTM")
 )
 # What a key is used for: each use has its own noise.
-_TRAIN, _TEST, _ORDER = 0, 1, 2
+_TRAIN, _TEST, _ORDER, _LAYERS = range(4)
 
 
 class TrainableModel(DeviceLoop, keras.Model):
@@ -28,9 +28,9 @@ class TrainableModel(DeviceLoop, keras.Model):
 
     Args:
         data_shape: (H, W, C).
-        seed: int, the key of all noise while training and evaluating; drawn from Python's generator (which
-            `keras.utils.set_random_seed` seeds) where None. It and the count of steps are weights of the model, so that a
-            model saved and loaded continues the same noise.
+        seed: int, the key of all noise while training and evaluating, that of Keras's layers such as Dropout included; drawn
+            from Python's generator (which `keras.utils.set_random_seed` seeds) where None. It and the count of steps are
+            weights of the model, so that a model saved and loaded continues the same noise.
     """
 
     #: The Keras layer with what the objective learns beside the model (baselines, say), or None.
@@ -290,6 +290,10 @@ class TrainableModel(DeviceLoop, keras.Model):
 
     def _next_seed(self):
         seed = fold_in(self._key(_TRAIN), self.steps_taken)
+        # Layers of Keras that draw noise count for themselves, from a number that no file keeps: they begin each step anew.
+        own = [each for layer in self._flatten_layers() for each in layer._seed_generators]
+        for index, each in enumerate(own):
+            each.state.assign(tf.bitcast(fold_in(fold_in(self._key(_LAYERS), self.steps_taken), index), tf.uint32))
         self._noise_state.assign_add(tf.constant([0, 0, 1], tf.int64))
         return seed
 

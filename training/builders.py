@@ -118,19 +118,28 @@ def _of(settings, *names):
 def _compiled_game(model, settings, total_steps):
     names = ("loss", "critic_steps", "gradient_penalty", "average")
     game = kg.Game(schedule=settings["turns"], **{name: settings[name] for name in names})
-    optimizers = {}
-    for player in model.player_names:
-        rate = learning_rate(settings, total_steps, player)
-        momentum = 0.9 if player == "autoencoder" else settings["momentum"]
-        optimizers[player] = keras.optimizers.Adam(rate, beta_1=momentum)
-    first, *others = model.player_names
+    first, *others = [
+        keras.optimizers.Adam(rate, beta_1=0.9 if player == "autoencoder" else settings["momentum"])
+        for player, rate in _learning_rates(model, game, settings, total_steps).items()
+    ]
     model.compile(
-        optimizers[first],
+        first,
         game,
         jit_compile={"auto": "auto", "true": True, "false": False}[settings["jit_compile"]],
-        **{f"{player}_optimizer": optimizers[player] for player in others},
+        **{f"{player}_optimizer": optimizer for player, optimizer in zip(model.player_names[1:], others, strict=True)},
     )
     return model
+
+
+_LEARNERS = ("generator", "autoencoder")  # whose learning rate is that of the recipe; the others have the critic's
+
+
+def _learning_rates(model, game, settings, total_steps):
+    """Player to the learning rate of its optimizer, which counts the player's own moves alone."""
+    return {
+        player: _learning_rate(settings, game.turns(side, total_steps), "" if player in _LEARNERS else "critic_")
+        for player, side in model.player_sides.items()
+    }
 
 
 OBJECTIVES = {
@@ -148,7 +157,7 @@ OBJECTIVES = {
 def _compiled(model, settings, total_steps):
     model.compile(
         optimizer=keras.optimizers.Adam(
-            learning_rate(settings, total_steps), global_clipnorm=settings.get("clip_norm") or None
+            _learning_rate(settings, total_steps), global_clipnorm=settings.get("clip_norm") or None
         ),
         objective=OBJECTIVES[settings["objective"]](num_samples=settings["num_samples"]),
         jit_compile={"auto": "auto", "true": True, "false": False}[settings["jit_compile"]],
@@ -158,18 +167,21 @@ def _compiled(model, settings, total_steps):
 
 def set_learning_rates(model, settings, total_steps):
     """Gives every optimizer of a compiled model its learning rate for a run of `total_steps`."""
-    model.optimizer.learning_rate = learning_rate(settings, total_steps)
-    for player in getattr(model, "player_names", ())[1:]:
-        getattr(model, f"{player}_optimizer").learning_rate = learning_rate(settings, total_steps, player)
+    if not hasattr(model, "player_sides"):
+        model.optimizer.learning_rate = _learning_rate(settings, total_steps)
+        return
+    rates = _learning_rates(model, model.objective, settings, total_steps).values()
+    for (optimizer, _), rate in zip(model.players(), rates, strict=True):
+        optimizer.learning_rate = rate
 
 
-def learning_rate(settings, total_steps, player=None):
+def _learning_rate(settings, steps, whose=""):
     """The learning rate as a float or as a schedule: a function of the optimizer's step count, so it holds no state.
 
-    `player`: of an adversarial model; None for the first one.
+    `steps`: how many the optimizer takes. `whose`: what the name of the setting begins with.
     """
-    rate = settings["learning_rate"] if player in (None, "generator", "autoencoder") else settings["critic_learning_rate"]
-    return keras.optimizers.schedules.CosineDecay(rate, total_steps) if settings["schedule"] == "cosine" else rate
+    rate = settings[whose + "learning_rate"]
+    return keras.optimizers.schedules.CosineDecay(rate, max(1, steps)) if settings["schedule"] == "cosine" else rate
 
 
 BUILDERS = {

@@ -51,6 +51,7 @@ class RunRecorder(keras.callbacks.Callback):
         done = epoch + 1
         figures = {name: float(value) for name, value in sorted((logs or {}).items())}
         check_finite(self.model, figures, done)
+        figures = {name: value for name, value in figures.items() if math.isfinite(value)}
         learning_rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         seconds = round(time.monotonic() - self._started, 3)
         self.folder.append_row({"epoch": done, **figures, "learning_rate": learning_rate, "seconds": seconds})
@@ -123,8 +124,11 @@ class StopAtNaN(keras.callbacks.Callback):
 
 
 def check_finite(model, figures, epoch):
-    """Raises `TrainingDiverged` if one of an epoch's figures is NaN or infinite, or a `FlightRecorder` found its weights so."""
-    wrong = {name: value for name, value in figures.items() if not math.isfinite(value)}
+    """Raises `TrainingDiverged` if one of an epoch's figures is NaN or infinite; of a game, if its `FlightRecorder` stopped it.
+
+    That one has then put down no `rewinds`. Of an epoch that it has taken back, before any good one, figures may be so.
+    """
+    wrong = {name: value for name, value in figures.items() if not math.isfinite(value)} if "rewinds" not in figures else {}
     if wrong or model.stop_training:
         figure = ", ".join(f"{name} is {value}" for name, value in wrong.items()) or "weights are not finite"
         raise TrainingDiverged(

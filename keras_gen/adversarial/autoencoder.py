@@ -78,7 +78,7 @@ class AdversarialAutoencoder(AdversarialModel):
     Makhzani, Shlens, Jaitly, Goodfellow, Frey: Adversarial autoencoders. 2015.
     """
 
-    player_names = ("autoencoder", "critic", "encoder")
+    player_sides = {"autoencoder": ALWAYS, "critic": CRITIC, "encoder": GENERATOR}
 
     def __init__(
         self,
@@ -219,9 +219,9 @@ class AdversarialAutoencoder(AdversarialModel):
 
         named = ("reconstruction", "classification", "accuracy") if self.categories else ("reconstruction",)
         return [
-            Move("autoencoder", ALWAYS, autoencoder, named),
-            Move("critic", CRITIC, critic, JUDGED),
-            Move("encoder", GENERATOR, encoder, ("encoder_loss",)),
+            Move("autoencoder", autoencoder, named),
+            Move("critic", critic, JUDGED),
+            Move("encoder", encoder, ("encoder_loss",)),
         ]
 
     @staticmethod

@@ -1,5 +1,6 @@
 """A flight recorder for adversarial training, whose loss curves do not say whether it works."""
 
+import contextlib
 import math
 import warnings
 
@@ -8,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_gen import images as images_module
+from keras_gen.adversarial.game import minimised_by
 from keras_gen.checks import check_integers
 from keras_gen.noise import fold_in
 
@@ -55,7 +57,8 @@ class FlightRecorder(keras.callbacks.Callback):
       may take nearly half of the data for drawn, sure as it is while training;
     * `jensen_shannon`: what the critic's logits say of the divergence, nats: a lower bound, by moving statistics, since it
       holds for functions of one image. For the logistic losses alone, minimax and non-saturating, whose logits are log-ratios;
-    * `gradient_norm_PLAYER`: norm of each player's gradient;
+    * `gradient_norm_PLAYER`: norm of each player's gradient, of all that it minimises, units dropped and batches normalised as
+      in training;
     * `diversity`: mean distance between drawn images over that between images of the same labels;
     * `separation`: distance within which a drawn image has one in twenty of the others, those of its own label where the model
       takes labels, over the same of images: near 0 where a few images are repeated, or a few of each class, far as these may be
@@ -65,12 +68,15 @@ class FlightRecorder(keras.callbacks.Callback):
     * `rewinds`: times that training was taken back so far.
 
     After an epoch that leaves a number that is not finite, the weights and the optimizers go back to where it began, and
-    training goes on with other noise. What Keras has logged of the epoch is then replaced by that of the last good one. After
-    `rewinds` times training stops instead, and the logs show what was not finite.
+    training goes on with other noise, unless another callback has stopped it. What Keras has logged of the epoch is then
+    replaced by that of the last good one, where there was one. After `rewinds` times training stops instead, and the logs show
+    what was not finite.
 
     ```python
-    model.fit(images, epochs=50, callbacks=[keras_gen.callbacks.FlightRecorder(held_out)])
+    model.fit(images, epochs=50, callbacks=[keras_gen.callbacks.FlightRecorder(held_out), ...])
     ```
+
+    Callbacks that save the model stand after it: before it they would save what it is about to take back.
 
     After each epoch `logits` holds what the critic said of data and of drawn images, `[N]` each.
 
@@ -109,7 +115,7 @@ class FlightRecorder(keras.callbacks.Callback):
             raise ValueError(f"FlightRecorder was given {len(self.images)} images and {len(self.labels)} labels: one for each.")
         self._in_a_row = dict.fromkeys(FINDINGS, 0)
         self.logits = None
-        self._said, self._taken_back, self._good_logs = set(), int(self.before.get("rewinds", 0)), self.before
+        self._said, self._taken_back, self._good_logs = set(), int(self.before.get("rewinds", 0)), dict(self.before)
         # At random: images are often in the order of their labels, or the labels in turn.
         self._compared = np.random.default_rng(0).permutation(len(self.images))[:_COMPARED]
         compared = self.images[self._compared]
@@ -127,9 +133,9 @@ class FlightRecorder(keras.callbacks.Callback):
         @tf.function(autograph=False)
         def slopes(epoch):
             norms = {}
-            for move in model.moves(x, label, fold_in(fold_in(_KEY, _SLOPES), epoch), training=False):
+            for move in model.moves(x, label, fold_in(fold_in(_KEY, _SLOPES), epoch), training=True):
                 with tf.GradientTape() as tape:
-                    loss = tf.reduce_mean(move.minimised()[0])
+                    loss, _ = minimised_by(move, sides[move.player])
                 gradients = [each for each in tape.gradient(loss, sides[move.player]) if each is not None]
                 norms[move.player] = tf.linalg.global_norm([tf.cast(each, tf.float32) for each in gradients])
             return norms
@@ -142,7 +148,7 @@ class FlightRecorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs = {} if logs is None else logs
         if self._is_finite(logs):
-            self._good_logs = dict(logs)
+            self._good_logs.update(logs)
         elif not self._rewind(epoch, logs):
             return
         number = tf.constant(epoch)
@@ -156,7 +162,7 @@ class FlightRecorder(keras.callbacks.Callback):
             "fresh_fake_accuracy": float(np.mean(fake < boundary)),
             "diversity": _mean_distance(drawn) / max(self._spread, 1e-12),
             "separation": max(_near_distance(drawn, self._classes), tiny) / max(self._near, tiny),
-            **{f"gradient_norm_{name}": float(norm) for name, norm in self._slopes(number).items()},
+            **{f"gradient_norm_{name}": float(norm) for name, norm in self._gradient_norms(number).items()},
         }
         if losses.log_ratio:
             figures["jensen_shannon"] = _jensen_shannon(*shipped)
@@ -170,12 +176,13 @@ class FlightRecorder(keras.callbacks.Callback):
             self._writer.close()
 
     def _judged(self, epoch, training):
-        """The critic's logits for images and for drawn ones; moving statistics stay as they are."""
-        kept = [(variable, variable.numpy()) for variable in self.model.non_trainable_variables] if training else []
-        logits = [each.numpy() for each in self._judge(epoch, training)]
-        for variable, value in kept:
-            variable.assign(value)
-        return logits
+        """The critic's logits for images and for drawn ones."""
+        with _statistics_kept(self.model):
+            return [each.numpy() for each in self._judge(epoch, training)]
+
+    def _gradient_norms(self, epoch):
+        with _statistics_kept(self.model):
+            return self._slopes(epoch)
 
     def _find(self, figures, real, fake, drawn):
         # How far the mean images are apart, against what the mean of so many images would vary by.
@@ -214,12 +221,11 @@ class FlightRecorder(keras.callbacks.Callback):
                 stacklevel=2,
             )
             return False
-        good = {name: self._good_logs[name] for name in logs if name in self._good_logs}
-        logs.clear()
-        logs.update(good)
+        logs.update({name: self._good_logs[name] for name in logs if name in self._good_logs})
+        then = "where another callback stops training" if self.model.stop_training else "on with other noise"
         warnings.warn(
             f"epoch {epoch + 1}: weights or losses are not finite: back to the last good epoch ({self._taken_back} of at most "
-            f"{self.rewinds} times), on with other noise.",
+            f"{self.rewinds} times), {then}.",
             GameWarning,
             stacklevel=2,
         )
@@ -253,6 +259,17 @@ class FlightRecorder(keras.callbacks.Callback):
                 fixed = self.model.sample(_PICTURES, seed=0)
                 tf.summary.image("samples", fixed, max_outputs=_PICTURES)
         self._writer.flush()
+
+
+@contextlib.contextmanager
+def _statistics_kept(model):
+    """What runs within leaves moving statistics as they are."""
+    before = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)
 
 
 def _jensen_shannon(real, fake):

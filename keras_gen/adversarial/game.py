@@ -86,6 +86,12 @@ class Game:
         generators = step % (self.critic_steps + 1) == 0
         return generators if side == GENERATOR else ~generators
 
+    def turns(self, side, steps):
+        """How often `side` moves in the first `steps` steps, an int."""
+        alternate = self.schedule == "alternate"
+        generators = steps // (self.critic_steps + alternate)
+        return generators if side == GENERATOR else steps - generators if alternate and side == CRITIC else steps
+
     def get_config(self):
         """The constructor's arguments."""
         names = ("loss", "critic_steps", "schedule", "gradient_penalty", "average")
@@ -102,14 +108,12 @@ class Move(NamedTuple):
 
     Attributes:
         player: whose weights move.
-        side: `CRITIC`, `GENERATOR` or `ALWAYS`: when it moves.
         minimised: returns the loss `[B]` and a dict of figures: values `[B]`, or a pair of values and weights `[B]` where not
             every row counts.
         figures: the names of the figures.
     """
 
     player: str
-    side: str
     minimised: Callable
     figures: tuple
 
@@ -125,8 +129,9 @@ class AdversarialModel(GenerativeModel):
         num_classes: number of classes where the model is conditional on a label, else 0.
     """
 
-    #: The players, the first of them the one whose loss is reported as `loss`.
-    player_names = ("generator", "critic")
+    #: The players, the first of them the one whose loss is reported as `loss`, to the side on which each moves: `CRITIC`,
+    #: `GENERATOR` or `ALWAYS`.
+    player_sides = {"generator": GENERATOR, "critic": CRITIC}
 
     def __init__(self, data_shape, num_classes=0, seed=None, **kwargs):
         super().__init__(data_shape=data_shape, seed=seed, **kwargs)
@@ -134,6 +139,11 @@ class AdversarialModel(GenerativeModel):
         if not is_integer(num_classes) or num_classes < 0 or num_classes == 1:
             raise ValueError(f"num_classes={num_classes!r}: 0 for a model without labels, or at least 2 classes.")
         self.num_classes = int(num_classes)
+
+    @property
+    def player_names(self):
+        """The players, in their order."""
+        return tuple(self.player_sides)
 
     # What a subclass says of itself.
 
@@ -332,15 +342,11 @@ class AdversarialModel(GenerativeModel):
         x, y, sample_weight = self.unpack(data)
         seed, sides = self._next_seed(), self.sides()
         for move in self.moves(x, self._label(y), seed, training=True):
-            turn = self.objective.turn(move.side, self.steps_taken)
+            turn = self.objective.turn(self.player_sides[move.player], self.steps_taken)
 
             def play(move=move):
                 def minimised():
-                    loss, figures = move.minimised()
-                    loss = batch_mean(loss, sample_weight)
-                    for weight in sides[move.player]:
-                        if weight.regularizer is not None:
-                            loss += tf.cast(weight.regularizer(weight), loss.dtype)
+                    loss, figures = minimised_by(move, sides[move.player], sample_weight)
                     return loss, _weighed(move, figures, sample_weight)
 
                 loss, figures = self.descend(minimised, self._optimizer(move.player), sides[move.player])
@@ -386,6 +392,16 @@ class AdversarialModel(GenerativeModel):
 
     def get_config(self):
         return {**super().get_config(), "num_classes": self.num_classes}
+
+
+def minimised_by(move, variables, sample_weight=None):
+    """What a move minimises, a scalar, regularisers of the player's own `variables` included; and the move's figures."""
+    loss, figures = move.minimised()
+    loss = batch_mean(loss, sample_weight)
+    for weight in variables:
+        if weight.regularizer is not None:
+            loss += tf.cast(weight.regularizer(weight), loss.dtype)
+    return loss, figures
 
 
 def _weighed(move, figures, sample_weight):

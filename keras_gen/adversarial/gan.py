@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_gen.adversarial import networks
-from keras_gen.adversarial.game import CRITIC, GENERATOR, JUDGED, AdversarialModel, Move, batch_size_of, judged
+from keras_gen.adversarial.game import JUDGED, AdversarialModel, Move, batch_size_of, judged
 from keras_gen.adversarial.generator import ImplicitGenerator
 from keras_gen.adversarial.losses import gradient_penalty
 from keras_gen.adversarial.priors import UniformPrior
@@ -76,7 +76,7 @@ class _Adversary(AdversarialModel):
             loss = rules.losses.generator(self.judge(image, label, dropping(_DROP_FRESH), training))
             return loss, {"generator_loss": loss}
 
-        return [Move("critic", CRITIC, critic, JUDGED), Move("generator", GENERATOR, generator, ("generator_loss",))]
+        return [Move("critic", critic, JUDGED), Move("generator", generator, ("generator_loss",))]
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object

@@ -14,9 +14,16 @@ from keras_gen.adversarial.convolutions import doubled, halved
 from keras_gen.adversarial.normalization import normalized
 
 LEAK = 0.2  # slope of the critics' leaky ReLU below 0
-# Layers and operations, by the names of their classes, that leave values as they are, and those whose values are probabilities.
-_RESHAPING = {"flatten", "reshape", "permute", "ravel", "squeeze", "transpose", "expanddims", "getitem", "identity"}
-_SQUASHING = {"sigmoid", "hardsigmoid", "softmax", "logsigmoid", "logsoftmax"}
+# Operations of TensorFlow whose values have a bound where those of their only input that is no constant have one; and those
+# that bound values, to probabilities or their logarithms say, by the names of activations.
+_PASSING = {"AddV2", "Cast", "ExpandDims", "Identity", "Mul", "Neg", "RealDiv", "Reshape", "Squeeze", "StridedSlice", "Sub"}
+_SQUASHING = {
+    "LogSoftmax": "log_softmax",
+    "Relu6": "hard_sigmoid",
+    "Sigmoid": "sigmoid",
+    "Softmax": "softmax",
+    "Softplus": "log_sigmoid",
+}
 
 
 class Network(keras.layers.Layer):
@@ -287,7 +294,8 @@ class Plain(Network):
         what: its name in error messages.
 
     Raises:
-        ValueError: it returns another shape, a critic ends in a softmax or sigmoid, or it adds a loss of its activations.
+        ValueError: it returns another shape, or images that are not in [0, 1]; a critic ends in a softmax or sigmoid; it adds a
+            loss of its activations.
     """
 
     def __init__(self, network, input_shape, output_shape, num_classes=0, what="network", **kwargs):
@@ -296,7 +304,8 @@ class Plain(Network):
         shape = (*input_shape[:-1], input_shape[-1] + num_classes)
         if not network.built:
             network.build((None, *shape))
-        returned = tuple(keras.ops.shape(network(tf.zeros((2, *shape)))))[1:]
+        values = network(tf.random.stateless_normal((8, *shape), seed=(0, 0)))
+        returned = tuple(values.shape)[1:]
         allowed = [self.result] if self.result else [(), (1,)]
         if returned not in allowed:
             raise ValueError(
@@ -309,11 +318,16 @@ class Plain(Network):
                 f"{what} adds a loss of its activations, by activity_regularizer or add_loss: a game has none but its players' "
                 "and regularisers of their weights, say kernel_regularizer."
             )
-        last = _ending(network)
-        squashing = _SQUASHING.intersection(map(_name, (last, getattr(last, "activation", None))))
-        if not self.result and squashing:
+        low, high = float(tf.reduce_min(values)), float(tf.reduce_max(values))
+        if self.result and (low < 0.0 or high > 1.0):
             raise ValueError(
-                f"{what} ends in {squashing.pop()}: it must return logits. The losses apply the sigmoid themselves; on top of "
+                f"{what} returns images with values from {low:.3g} to {high:.3g}: they must be in [0, 1], as the data are. End "
+                "it in a sigmoid; (1 + tanh) / 2 will do as well."
+            )
+        squashing = None if self.result else _squashing(network, shape)
+        if squashing:
+            raise ValueError(
+                f"{what} ends in {squashing}: it must return logits. The losses apply the sigmoid themselves; on top of "
                 "another it would bound the logit and starve the generator of gradient."
             )
         layers = network._flatten_layers(include_self=True, recursive=True)
@@ -325,16 +339,17 @@ class Plain(Network):
         return values if self.result else tf.reshape(values, (-1,))
 
 
-def _ending(network):
-    """The last layer or operation of a network that changes values, within the sequential and functional models it ends in.
+def _squashing(network, input_shape):
+    """What a critic makes probabilities of its logits with at its end, in a word; None where nothing is found.
 
-    What a layer of another kind runs last, it alone knows.
+    Its operations say, whichever layers, activations or functions they come from; those within a `tf.function` of its own stay
+    hidden.
     """
-    steps = network.layers if isinstance(network, keras.Sequential) else getattr(network, "operations", ())
-    last = next((step for step in reversed(steps) if _name(step) not in _RESHAPING), None)
-    return network if last is None else _ending(last)
-
-
-def _name(part):
-    """The name of a function, or of an object's class, as one word: "logsoftmax" for `log_softmax` and `LogSoftmax`."""
-    return getattr(part, "__name__", type(part).__name__).replace("_", "").lower()
+    traced = tf.function(lambda values: network(values), autograph=False)
+    tensor = traced.get_concrete_function(tf.TensorSpec((8, *input_shape))).outputs[0]
+    while tensor.op.type in _PASSING:
+        inputs = [each for each in tensor.op.inputs if each.op.type != "Const"]
+        if len(inputs) != 1:
+            break
+        (tensor,) = inputs
+    return _SQUASHING.get(tensor.op.type)

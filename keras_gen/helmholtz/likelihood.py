@@ -75,8 +75,8 @@ class LikelihoodModel(GenerativeModel):
                     stacklevel=6,
                 )
             all_binary = whole and not is_grey and self._all_binary is not False
-            if all_binary != self._all_binary:
-                self._all_binary = all_binary
+            in_force, self._all_binary = self.binarization_in_force, all_binary
+            if self.binarization_in_force != in_force:
                 self.forget_programs()
         if isinstance(self.data_conditional, conditionals.DiscretizedLogistic):
             levels = self.data_conditional.levels

@@ -159,8 +159,9 @@ def test_each_side_moves_when_it_is_its_turn(rules, critic, generator, jit_compi
     model = small_gan()
     model.compile(objective=kg.Game(**rules), jit_compile=jit_compile)
     model.fit(grey(48), batch_size=8, epochs=2, verbose=0)
-    assert int(model.critic_optimizer.iterations) == critic
-    assert int(model.optimizer.iterations) == generator
+    assert int(model.critic_optimizer.iterations) == critic == model.objective.turns("critic", 12)
+    assert int(model.optimizer.iterations) == generator == model.objective.turns("generator", 12)
+    assert model.objective.turns("always", 12) == 12
 
 
 def test_a_move_changes_its_own_side_alone():
@@ -564,6 +565,10 @@ def _critic(*layers):
             {"critic_network": _critic(keras.layers.Dense(4, activity_regularizer="l2"), keras.layers.Dense(1))},
             "critic adds a loss of its activations",
         ),
+        (
+            {"generator_network": keras.Sequential([keras.layers.Dense(64, "tanh"), keras.layers.Reshape(SHAPE)])},
+            r"generator returns images with values from -.*: they must be in \[0, 1\]",
+        ),
         ({"prior": NormalPrior(5)}, r"shape \(4,\)"),
         ({"latent_dim": 0}, "latent_dim=0"),
         ({"num_classes": 1}, "num_classes=1"),
@@ -575,14 +580,14 @@ def test_networks_that_do_not_fit_are_refused(networks_, message):
 
 
 class _Head(keras.layers.Layer):
-    """Ends in a linear layer, whatever the order of its layers."""
+    """Ends in a linear layer, whatever the order of its layers, and then in `ending`."""
 
-    def __init__(self):
+    def __init__(self, ending=lambda logits: logits):
         super().__init__()
-        self.gate, self.out = keras.layers.Dense(8, "sigmoid"), keras.layers.Dense(1)
+        self.gate, self.out, self.ending = keras.layers.Dense(8, "sigmoid"), keras.layers.Dense(1), ending
 
     def call(self, x):
-        return self.out(self.gate(x))
+        return self.ending(self.out(self.gate(x)))
 
 
 def _functional(*steps):
@@ -600,6 +605,9 @@ def _functional(*steps):
         lambda: _functional(keras.layers.Flatten(), keras.layers.Dense(1), keras.ops.sigmoid),
         lambda: _functional(_critic(keras.layers.Dense(1)), keras.ops.log_sigmoid, lambda logits: logits[:, 0]),
         lambda: _critic(keras.layers.Dense(1), keras.layers.Activation("hard_sigmoid")),
+        lambda: _critic(_Head(tf.sigmoid)),
+        lambda: _critic(keras.layers.Dense(1, lambda logits: 1.0 - tf.sigmoid(logits))),
+        lambda: _critic(keras.layers.Dense(1, "sigmoid"), keras.layers.Dropout(0.5)),
     ],
 )
 def test_probabilities_are_refused_wherever_they_come_from(critic):
@@ -614,6 +622,7 @@ def test_probabilities_are_refused_wherever_they_come_from(critic):
         lambda: _functional(keras.layers.Flatten(), _Head()),
         lambda: _functional(keras.layers.Flatten(), keras.layers.Dense(8, "sigmoid"), keras.layers.Dense(1)),
         lambda: _critic(keras.layers.Dense(8, "sigmoid"), keras.Sequential([keras.layers.Dense(1)])),
+        lambda: _critic(_Head(lambda logits: tf.sigmoid(logits) * logits)),
     ],
 )
 def test_logits_are_taken_whatever_comes_before(critic):

@@ -192,6 +192,8 @@ def test_labels_of_a_later_batch_are_checked():
     late = np.where(np.arange(24) < 20, LABELS, 7)
     with pytest.raises(tf.errors.InvalidArgumentError, match="labels of x: integers from 0 to 2 are needed"):
         new_gan().fit(batches(IMAGES, late), verbose=0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="labels of x: integers from 0 to 2 are needed"):
+        new_gan().fit(batches(IMAGES, np.where(np.arange(24) < 20, LABELS, 0.5)), verbose=0)
     for stream in (generator(IMAGES, late), Sequence(IMAGES, labels=late)):
         with pytest.raises(tf.errors.InvalidArgumentError, match="labels of x run from 0 to 7"):
             new_gan().fit(stream, verbose=0, shuffle=False)

@@ -66,8 +66,9 @@ WEIGHTS = np.random.default_rng(1).random(len(IMAGES)).astype(np.float32)
         # With labels, which the model does not use: Keras drops weights that have none beside them.
         {"y": LABELS, "sample_weight": WEIGHTS, "validation_data": (IMAGES[:50], LABELS[:50], WEIGHTS[:50])},
         {"x": batches().repeat(), "steps_per_epoch": 7, "validation_data": batches(size=10), "validation_steps": 3},
+        {"y": LABELS, "class_weight": {0: 5.0}, "validation_split": 0.2},
     ],
-    ids=("images", "weights", "datasets"),
+    ids=("images", "weights", "datasets", "class weights and a split"),
 )
 def test_the_history_is_that_of_keras_fit_itself(arguments):
     stock, ours = (fit(compiled(kind, jit_compile=jit), **arguments) for kind, jit in ((Stock, False), (kg.VAE, "auto")))
@@ -275,14 +276,41 @@ def test_make_train_function_makes_another_when_forced(shared):
     shared.make_train_function()
     assert shared._loop.programs == before
     shared.make_train_function(force=True)
-    assert not any(kind == "train" for kind, _ in shared._loop.programs)
+    assert not any(kind == "train" for kind, *_ in shared._loop.programs)
 
 
-def test_tf_datas_autotuner_is_off_whatever_is_fed():
+def test_tf_datas_autotuner_is_off_whatever_is_fed(monkeypatch):
     """Joining its thread makes `fit` seem to hang for seconds at its end."""
-    for made in (feed.from_arrays(IMAGES, 20), feed.from_dataset(batches()), feed.from_arrays(IMAGES, 20, limit=1)):
-        assert made.dataset.options().autotune.enabled is False
+    iterated, made = [], compiled(run_eagerly=True)
+    strategy = type(made.distribute_strategy)
+    given = strategy.experimental_distribute_dataset
+
+    def noted(self, dataset, options=None):
+        iterated.append(dataset)
+        return given(self, dataset, options)
+
+    monkeypatch.setattr(strategy, "experimental_distribute_dataset", noted)
+    two = IMAGES[:40], LABELS[:40]
+    labelled = tf.data.Dataset.from_tensor_slices(two).batch(20)
+    for x, arguments in (
+        (two[0], {}),
+        (batches(IMAGES[:40]), {}),
+        (batches(IMAGES[:40]).filter(lambda images: True), {"steps_per_epoch": 1}),  # of which no group can be made
+        (labelled, {"class_weight": {0: 2.0}}),
+        ((batch for batch in np.split(IMAGES[:40], 2)), {}),
+        (zip_batches(*two), {"class_weight": {0: 2.0}}),
+        (two[0], {"validation_data": batches(IMAGES[:40])}),
+        (two[0], {"validation_data": zip_batches(*two)}),
+    ):
+        made.fit(x, epochs=1, verbose=0, **arguments)
+    made.evaluate(zip_batches(*two), verbose=0)
+    assert len(iterated) == 11 and not any(dataset.options().autotune.enabled is not False for dataset in iterated)
     assert feed.one_by_one(feed.from_arrays(IMAGES, 20, limit=1)).options().autotune.enabled is False
+
+
+def zip_batches(*arrays):
+    """A generator of two batches."""
+    yield from zip(*(np.split(array, 2) for array in arrays), strict=True)
 
 
 def test_no_rows_have_the_mean_0():

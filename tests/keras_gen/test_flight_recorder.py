@@ -97,6 +97,108 @@ def test_a_training_that_is_continued_goes_back_as_one_that_was_not_interrupted(
         stopped.fit(grey(64), batch_size=16, epochs=5, initial_epoch=3, callbacks=[Spoil({3}), recorder], verbose=0)
 
 
+class State(keras.callbacks.Callback):
+    """Keeps all that a model is, at the beginning or at the end of each epoch, but for the count of its steps."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at, self.kept = at, []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.at == "begin":
+            self.keep()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.at == "end":
+            self.keep()
+
+    def keep(self):
+        optimizers = [variable for optimizer, _ in self.model.players() for variable in optimizer.variables]
+        weights = [weight for weight in self.model.weights if weight is not self.model._noise_state]
+        self.kept.append([(variable.path, variable.numpy()) for variable in [*weights, *optimizers]])
+
+
+def rows_by_epoch(weights, batches):
+    """An epoch after the other of images with weights, each epoch's its own."""
+
+    def each():
+        for weight in weights:
+            for batch in np.split(grey(16 * batches), batches):
+                yield batch, np.zeros(16, np.int32), np.full(16, weight, np.float32)
+
+    parts = tf.TensorSpec((16, *SHAPE)), tf.TensorSpec(16, tf.int32), tf.TensorSpec(16)
+    return tf.data.Dataset.from_generator(each, output_signature=parts)
+
+
+def test_after_a_nan_all_is_as_it_was_before():
+    nan = float("nan")
+    model = kg.DCGAN(SHAPE, latent_dim=4, filters=(4, 8), seed=1)
+    model.compile(objective=kg.Game(average=0.9), jit_compile=False)
+    before, after = State("begin"), State("end")
+    recorder = kg.callbacks.FlightRecorder(grey(40, seed=5))
+    feed = rows_by_epoch([1.0, nan, nan, 1.0], batches=2)
+    with pytest.warns(kg.callbacks.GameWarning, match="back to the last good epoch"):
+        history = model.fit(feed, epochs=4, steps_per_epoch=2, callbacks=[before, recorder, after], verbose=0).history
+    assert history["rewinds"] == [0.0, 1.0, 2.0, 2.0] and np.isfinite(history["loss"]).all()
+    assert len(before.kept[0]) > 40  # two networks, moving statistics, an average and two optimizers
+    for spoilt in (1, 2):
+        for (path, value), (_, begun_with) in zip(after.kept[spoilt], before.kept[spoilt], strict=True):
+            np.testing.assert_array_equal(value, begun_with, err_msg=path)
+    assert any(np.any(value != begun) for (_, value), (_, begun) in zip(after.kept[3], before.kept[3], strict=True))
+
+
+def test_figures_that_are_no_numbers_are_a_nan_too():
+    model = small_gan()
+    model.compile(keras.optimizers.Adam(0.0), critic_optimizer=keras.optimizers.Adam(0.0), jit_compile=False)
+    recorder = kg.callbacks.FlightRecorder(grey(40, seed=5))
+    recorder.set_model(model)
+    recorder.on_train_begin()
+    recorder.on_epoch_begin(0)
+    with pytest.warns(kg.callbacks.GameWarning, match="back to the last good epoch"):
+        recorder.on_epoch_end(0, logs := {"loss": float("nan")})
+    assert logs["rewinds"] == 1.0
+
+
+def test_before_any_good_epoch_figures_keep_their_places():
+    model = small_gan()
+    model.compile(jit_compile=False)
+    recorder = kg.callbacks.FlightRecorder(grey(40, seed=5))
+    with pytest.warns(kg.callbacks.GameWarning, match="back to the last good epoch"):
+        history = model.fit(grey(64), batch_size=16, epochs=4, callbacks=[Spoil({0, 1}), recorder], verbose=0).history
+    assert {len(values) for values in history.values()} == {4}
+
+
+def test_where_another_callback_stops_training_the_recorder_says_so():
+    model = small_gan()
+    model.compile(jit_compile=False)
+    callbacks = [keras.callbacks.TerminateOnNaN(), kg.callbacks.FlightRecorder(grey(40, seed=5))]
+    feed = rows_by_epoch([1.0, float("nan"), 1.0], batches=2)
+    with pytest.warns(kg.callbacks.GameWarning, match="of at most 3 times\), where another callback stops training"):
+        history = model.fit(feed, epochs=3, steps_per_epoch=2, callbacks=callbacks, verbose=0).history
+    assert len(history["loss"]) == 2
+    assert all(np.isfinite(w.numpy()).all() for w in model.trainable_variables)
+
+
+def test_gradient_norms_are_of_all_that_is_minimised():
+    def norms(game=None, **kwargs):
+        model = small_gan(**kwargs)
+        model.compile(keras.optimizers.Adam(0.0), game, critic_optimizer=keras.optimizers.Adam(0.0), jit_compile=False)
+        recorder = kg.callbacks.FlightRecorder(grey(40, seed=5))
+        recorder.set_model(model)
+        recorder.on_train_begin()
+        recorder.on_epoch_end(0, logs := {})
+        return logs["gradient_norm_critic"]
+
+    light, heavy = (norms(kg.Game("wasserstein", gradient_penalty=weight)) for weight in (1e-3, 1e3))
+    assert heavy > 100.0 * light
+
+    def regularized(weight):
+        layer = keras.layers.Dense(1, kernel_regularizer=keras.regularizers.L2(weight))
+        return keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), layer])
+
+    assert norms(critic_network=regularized(1e3)) > 100.0 * norms(critic_network=regularized(1e-3))
+
+
 class Statistics(keras.callbacks.Callback):
     """Keeps the moving statistics of the critic at the end of each epoch; before that, may move them far off."""
 

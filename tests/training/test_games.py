@@ -14,12 +14,14 @@ import training.run
 from keras_gen import evaluation
 from keras_gen.callbacks import FlightRecorder, GameWarning
 from tests.training.helpers import Killed, assert_same_run, dies_at, rows, weights
-from training import data, labels, report
+from training import builders, data, labels, report
 from training.callbacks import TrainingDiverged, histogram
 from training.evaluate import evaluate
 from training.evaluate_samples import FrechetCurve, classification_error, draw, evaluate_samples, shipped_features
 from training.folder import RunFolder
+from training.recipes import RECIPES
 from training.run import train
+from training.settings import parse_overrides, resolve
 
 SMALL = {
     "gan": ["hidden_units=16", "critic_units=8", "latent_dim=4"],
@@ -107,6 +109,28 @@ def test_classes_that_data_and_recipe_do_not_share(tmp_path, capsys):
     with pytest.raises(ValueError, match="have labels from 0 to 3; the recipe takes 3 classes, from 0"):
         labels.training_arrays(few, {"num_classes": 3}, 0)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("recipe", ["gan", "aae"])
+@pytest.mark.parametrize("turns", ["every_step", "alternate"])
+def test_every_players_rate_ends_at_0_however_seldom_it_moves(recipe, turns):
+    overrides = parse_overrides(RECIPES[recipe], [*SMALL[recipe], "schedule=cosine", f"turns={turns}", "critic_steps=2"])
+    settings = resolve(RECIPES[recipe], "digits", "grey", overrides)
+    model = builders.BUILDERS[RECIPES[recipe].family](settings, (8, 8, 1), seed=0, total_steps=12)
+
+    def rates():
+        return [float(optimizer.learning_rate) for optimizer, _ in model.players()]
+
+    def after(steps):
+        for player, (optimizer, _) in zip(model.player_names, model.players(), strict=True):
+            optimizer.iterations.assign(model.objective.turns(model.player_sides[player], steps))
+        return rates()
+
+    learner, critic = settings["learning_rate"], settings["critic_learning_rate"]
+    assert rates() == pytest.approx([learner] + [critic] * (len(rates()) - 1))
+    assert after(12) == pytest.approx([0.0] * len(rates()), abs=1e-12) and min(after(6)) > 0.0
+    builders.set_learning_rates(model, settings, 24)  # as where epochs are added
+    assert min(after(12)) > 0.0 and after(24) == pytest.approx([0.0] * len(rates()), abs=1e-12)
 
 
 def test_mirrored_images_come_beside_those_as_they_are(tmp_path):
