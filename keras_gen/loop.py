@@ -193,7 +193,12 @@ class DeviceLoop:
         if isinstance(x, tf.data.Dataset):
             steps = min(steps or most, most) if most else steps
             made = feed.from_dataset(x, steps, limit) if alone and limit > 1 else None
-            return (made.dataset, made.steps, made) if made else (feed.without_autotuning(x), steps, None)
+            if made:
+                return made.dataset, made.steps, made
+            if steps is None and int(x.cardinality()) > 0:
+                # Of a data set that ends Keras makes two iterators an epoch: every other order of a shuffled one is left out.
+                x, steps = x.repeat(), int(x.cardinality())
+            return feed.without_autotuning(x), steps, None
         if not is_array(x):
             return None
         arrays = (x, feed.ABSENT if data[1] is None else data[1], data[2])

@@ -159,6 +159,7 @@ DATASETS = {
     "infinite": lambda data: (data.repeat(), {"steps_per_epoch": STEPS}),
     "unknown": lambda data: (data.filter(lambda batch: True), {}),
     "one batch": lambda data: (data.take(1).repeat(STEPS), {}),
+    "shuffled anew each epoch": lambda data: (data.shuffle(STEPS, seed=3), {}),
 }
 
 
