@@ -201,7 +201,7 @@ def _failures(checks):
     if "coverage" in checks:
         parts.append(_coverage(checks["coverage"]))
     elif "memorisation" in checks:
-        parts.append("**Mode coverage.** Not checked: the data have no labels.")
+        parts.append("**Mode coverage.** Not checked: the data have no labels of classes.")
     return "\n\n".join(parts)
 
 

@@ -36,8 +36,13 @@ class SampleKind:
     stream: int | None = None
 
     @classmethod
-    def of_draws(cls, seed, outputs):
-        """Finds the kind from `outputs`, drawn at `seed`: a few dozen rows are enough."""
+    def of_draws(cls, seed, outputs, levels=None):
+        """Finds the kind from `outputs`, drawn at `seed`: a few dozen rows are enough.
+
+        `levels`: how many grey levels the model's likelihood has, where it has levels: of many, draws do not show the step.
+        """
+        if levels is not None and levels > 2:
+            return cls("levels", 1.0 / (levels - 1))
         sample, mean = outputs["sample"], outputs.get("mean")
         grid = np.unique(sample)
         step = float(np.diff(grid).min()) if len(grid) > 1 else 1.0

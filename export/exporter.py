@@ -80,6 +80,7 @@ def export_generator(
         The `Artifact`.
 
     Raises:
+        TypeError: the model draws no images.
         ArtifactExistsError: `path` is there already, and is not an artifact that may be overwritten.
         ArtifactWriteError: the file system refused.
         UnknownFormatError: no such format or quantisation, or a page without ONNX.
@@ -90,6 +91,8 @@ def export_generator(
         RunFailedError, ExportMismatchError: a written file cannot be run in its runtime, or does not draw what the model draws.
     """
     path = Path(path)
+    if not callable(getattr(model, "generate", None)):
+        raise TypeError(f"model is a {type(model).__name__}: what is exported draws images, by generate(seed).")
     formats = check_formats(formats, quantize, web)
     _check_target(path, overwrite)
     created = _created()
@@ -105,7 +108,8 @@ def export_generator(
         model = full_precision(model)
         outputs = _draw(model, golden.CANDIDATES)
         signature = Signature.of_outputs(outputs, labelled=bool(num_classes))
-        kind = SampleKind.of_draws(golden.CANDIDATES, outputs)
+        levels = getattr(getattr(model, "data_conditional", None), "levels", None)
+        kind = SampleKind.of_draws(golden.CANDIDATES, outputs, levels)
         methods, tolerance = methods_of(model, golden.CANDIDATES), tolerance_of(model)
         given = (model, signature, methods, kind, outputs, folder, quantize, tolerance, about)
         records = {format: _write_format(format, *given) for format in formats}

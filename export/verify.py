@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import numbers
 
 import numpy as np
 
@@ -111,8 +112,8 @@ def verify(path, num_seeds=256, *, sha256=None):
         ArtifactNotFoundError, ArtifactReadError, ManifestVersionError: the manifest is missing, damaged or of another version.
         RuntimeMissingError: `jsonschema`, by which a manifest is read, is not installed.
     """
-    if num_seeds < 1:
-        raise ValueError(f"num_seeds is {num_seeds}, but at least 1 seed must be drawn to compare anything")
+    if not isinstance(num_seeds, numbers.Integral) or num_seeds < 1:
+        raise ValueError(f"num_seeds is {num_seeds!r}, but at least 1 seed must be drawn to compare anything, an integer")
     try:
         artifact = Artifact.read(path, sha256)
     except DigestMismatchError as error:

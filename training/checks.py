@@ -9,6 +9,7 @@ from training.pictures import png
 
 _NUM = 500
 _SHOWN = 10
+_MOST_CLASSES = 1000
 _SEED = 20240229  # First word of the samples' seeds.
 
 
@@ -21,8 +22,8 @@ def check_samples(model, data, binarization):
         binarization: how it saw them; see `training.data.fixed_images`.
 
     Returns:
-        (dict of `memorisation` and, where the data have labels, `coverage`, for the card; bytes of the card's picture of
-        samples over their nearest training images).
+        (dict of `memorisation` and, where the data have labels of at most 1000 classes, `coverage`, for the card; bytes of the
+        card's picture of samples over their nearest training images).
     """
     samples = draw(model, _NUM, _SEED)[0]["sample"]
     train, test = (fixed_images(images, binarization) for images in (data.train, data.test[:_NUM]))
@@ -42,9 +43,9 @@ def check_samples(model, data, binarization):
             "share_nearer_than_5_percent_of_test": _rounded(np.mean(sample_distances < threshold)),
         }
     }
-    if data.labels:
-        labels = np.asarray(data.labels["train"])
-        classes = int(labels.max()) + 1
+    labels = np.asarray(data.labels["train"]) if data.labels else np.zeros(0, int)
+    classes = int(labels.max(initial=-1)) + 1
+    if 0 < classes <= _MOST_CLASSES and labels.min() >= 0:  # others name no classes, but say years, or that there is none
         shares = {
             "samples": _shares(labels[of_samples], classes),
             "test": _shares(labels[of_test], classes),

@@ -269,6 +269,8 @@ def _sample(options):
             raise ValueError(f"{name} {path}: there is no folder {path.parent}")
     if options.out.suffix.lower() not in (".png", ""):
         raise ValueError(f"--out {options.out}: the name must end in .png, the format that keeps every pixel as drawn")
+    if options.out.is_dir():
+        raise ValueError(f"--out {options.out} is a folder; name the file, {options.out / 'samples.png'} say")
     if options.film is not None and options.film == options.out:
         raise ValueError(f"--out and --film are both {options.out}: a picture and a film are two files")
     is_run = options.path.is_dir() and (options.path / "config.json").is_file()

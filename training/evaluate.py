@@ -11,7 +11,7 @@ from keras_gen.helmholtz.likelihood import LikelihoodModel
 from keras_gen.noise import fold_in
 from training import baselines
 from training.evaluate_classifier import evaluate_classifier
-from training.evaluate_samples import evaluate_look, evaluate_samples
+from training.evaluate_samples import evaluate_look, evaluate_samples, known
 from training.folder import RunFolder, write_json
 from training.models import load_model
 from training.report import write_report
@@ -196,5 +196,4 @@ def _bound(alive):
 
 def _figure(per_image):
     """Mean over images and its standard error."""
-    error = standard_error(per_image) if len(per_image) > 1 else None
-    return {"mean": float(np.mean(per_image)), "standard_error": error}
+    return {"mean": float(np.mean(per_image)), "standard_error": known(standard_error(per_image))}

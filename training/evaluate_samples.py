@@ -1,11 +1,15 @@
 """Figures of samples: all there is of models without a likelihood, and beside the likelihood what images look like."""
 
+import math
+import warnings
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_gen import evaluation
 from keras_gen.adversarial.averaging import averaged
+from keras_gen.evaluation.features import FEATURES
 from keras_gen.evaluation.programs import compiled
 from keras_gen.evaluation.samples import identity
 from training.data import to_float
@@ -84,11 +88,18 @@ def evaluate_look(model, data, raw, seed):
 def score_images(samples, images, features=None):
     """`Score`s of samples as images: sharpness and, with a `FeatureNetwork`, Frechet distance, precision and recall.
 
-    Both float `[N, H, W, C]` in [0, 1]; as many samples as `images` are compared with those.
+    Both float `[N, H, W, C]` in [0, 1]; as many samples as `images` are compared with those. Of no more images than features
+    there is sharpness alone, and a warning: to stop here would lose what else was computed of them.
     """
     scores = [evaluation.sharpness(samples)] if min(np.shape(samples)[1:3]) > 1 else []
-    if features:
-        count = min(len(images), len(samples))
+    count = min(len(images), len(samples))
+    if features and count <= FEATURES:
+        warnings.warn(
+            f"{count} image{'s' * (count != 1)}: Frechet distance, precision and recall are left out, they need more than "
+            f"{FEATURES}, as many as the network has features.",
+            stacklevel=3,
+        )
+    elif features:
         scores.append(evaluation.frechet_distance(features, samples[:count], images[:count]))
         scores += evaluation.precision_recall(features, samples[:count], images[:count])
     return scores
@@ -161,5 +172,10 @@ def shipped_features(data):
     return features if features.data_shape == data.shape else None
 
 
+def known(error):
+    """A standard error as JSON has it: None where one value tells of none."""
+    return error if error is not None and math.isfinite(error) else None
+
+
 def _figures(scores):
-    return {score.name: {"mean": score.value, "standard_error": score.standard_error} for score in scores}
+    return {score.name: {"mean": score.value, "standard_error": known(score.standard_error)} for score in scores}

@@ -43,7 +43,7 @@ class RunFolder:
         self.logits = self.path / "logits.json"
         self.evaluation = self.path / "evaluation.json"
         self.report = self.path / "report.html"
-        self._lock, self._made_parents = None, []
+        self._lock, self._made = None, []
 
     @property
     def is_run(self):
@@ -51,7 +51,7 @@ class RunFolder:
 
     def create(self, config):
         """Makes the folder, locked, beginning with its configuration; ValueError where the path is taken."""
-        self._made_parents = [parent for parent in self.path.parents if not parent.exists()]
+        self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
         self.lock()
         self.check_free()
@@ -90,11 +90,12 @@ class RunFolder:
             raise ValueError(f"output folder {self.path} exists; choose another with --out ({what})")
 
     def remove(self):
-        """Removes the folder with all that is in it, and the parents that `create` had to make."""
-        shutil.rmtree(self.path)
-        for parent in self._made_parents:
+        """Removes all that is in the folder, and what of it and its parents `create` had to make."""
+        for entry in self.path.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        for folder in self._made:
             with contextlib.suppress(OSError):  # others may lie there by now
-                parent.rmdir()
+                folder.rmdir()
 
     def _is_stillborn(self):
         """Whether it is what a process leaves that was killed while making its run: nothing but a temporary file."""
@@ -219,7 +220,7 @@ class RunFolder:
 
 
 def write_json(path, value):
-    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+    write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 def write_atomically(path, content):

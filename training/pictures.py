@@ -31,7 +31,7 @@ def grid(images, columns=None, min_pixels=28, padding=1):
         canvas[top : top + height, left : left + width] = image
     scale = max(1, math.ceil(min_pixels / max(height, width)))
     canvas = canvas.repeat(scale, axis=0).repeat(scale, axis=1)
-    return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
+    return Image.fromarray(canvas if channels == 3 else canvas[..., 0])
 
 
 def looked_at(images, places, size, scale=4):

@@ -163,7 +163,7 @@ def _watches(model, images, settings, folder, done, chief):
     if not hasattr(model, "judged_sets"):
         return []
     held_out = labels.validation_arrays(images, settings)
-    before = next((row for row in folder.rows() if row["epoch"] == done), None)
+    before = [row for row in folder.rows() if row["epoch"] <= done]
     log_dir = folder.tensorboard / "game" if chief else None
     watches = [FlightRecorder(*(array[:256] for array in held_out), log_dir=log_dir, before=before)]
     features = shipped_features(images)
@@ -239,7 +239,7 @@ def _config(recipe, settings, images, given, data_dir, strategy_name, strategy):
         "data": {
             "spec": images.name,
             "image_size": given.get("image_size"),
-            "data_dir": data_dir and str(Path(data_dir).resolve()),
+            "data_dir": data_dir and str(Path(data_dir).expanduser().resolve()),
             "sha256": images.digest,
             "labels_sha256": images.labels_digest,
             "description": images.description,

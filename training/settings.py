@@ -113,12 +113,23 @@ def resolve(recipe, data_name, data_kind, overrides):
         overrides: dict from `parse_overrides`.
 
     Raises:
-        ValueError: grey or colour values under a Bernoulli likelihood, which scores only 0 and 1.
+        ValueError: grey or colour values under a Bernoulli likelihood, which scores only 0 and 1; settings that exclude each
+            other.
     """
     settings = {**recipe.settings, **recipe.for_data.get(data_kind, {}), **recipe.for_data.get(data_name, {}), **overrides}
+    if settings.get("labelled") and not settings["categories"]:
+        raise ValueError(
+            f"labelled={settings['labelled']} without categories: those alone are taught by a part of the labels; with "
+            "num_classes each image needs its own"
+        )
     if "binarization" not in settings:
         return settings  # a model without a likelihood takes images as they are
-    if settings.get("likelihood", "bernoulli") != "bernoulli" and "binarization" not in overrides:
+    if settings.get("likelihood", "bernoulli") != "bernoulli":
+        if overrides.get("binarization", "none") != "none":
+            raise ValueError(
+                f"binarization={overrides['binarization']} with likelihood={settings['likelihood']}: images are binarised for "
+                "likelihood=bernoulli alone; leave it out"
+            )
         settings["binarization"] = "none"  # it was for a Bernoulli likelihood
     if settings.get("likelihood", "bernoulli") == "bernoulli" and settings["binarization"] == "none" and data_kind != "binary":
         raise ValueError(

@@ -38,18 +38,28 @@ def make_strategy(name="auto"):
 
 
 def _from_environment():
-    if os.environ.get("TF_CONFIG"):
+    if _processes(os.environ.get("TF_CONFIG", "{}")) != 1:
         return "multi_worker"
     if any(os.environ.get(variable) for variable in _TPU_VARIABLES):
         return "tpu"
     return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "none"
 
 
+def _processes(text):
+    """How many processes TF_CONFIG tells of: 1 too where it has no cluster, as of a job on one machine; None if unreadable."""
+    try:
+        return sum(map(len, json.loads(text).get("cluster", {}).values())) or 1
+    except (ValueError, AttributeError, TypeError):
+        return None
+
+
 def _multi_worker():
     text = os.environ.get("TF_CONFIG", "")
     try:
-        cluster = json.loads(text)
-        _ = cluster["cluster"]["worker"], cluster["task"]["index"]
+        config = json.loads(text)
+        if not {"worker", "chief"} & set(config["cluster"]):
+            raise KeyError("worker")
+        _ = config["task"]["index"]
     except (ValueError, KeyError, TypeError):
         raise ValueError(
             f"strategy multi_worker with TF_CONFIG={text!r}: the variable must hold JSON with the cluster's workers and the "

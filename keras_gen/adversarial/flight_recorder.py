@@ -87,19 +87,20 @@ class FlightRecorder(keras.callbacks.Callback):
         log_dir: folder for TensorBoard, or None.
         patience: epochs in a row that must find the same before it is said.
         rewinds: times that training may be taken back; then it stops.
-        before: the logs of the last epoch of a training that is continued, which tell how often it was taken back.
+        before: the logs of each epoch so far of a training that is continued: what was found in a row, and how often it was
+            taken back.
 
     Raises:
         ValueError: at the beginning of `fit`, a model that plays no game, or images or labels that it does not take.
     """
 
-    def __init__(self, images, labels=None, log_dir=None, patience=PATIENCE, rewinds=3, before=None):
+    def __init__(self, images, labels=None, log_dir=None, patience=PATIENCE, rewinds=3, before=()):
         super().__init__()
         check_integers(1, "FlightRecorder", patience=patience)
         check_integers(0, "FlightRecorder", rewinds=rewinds)
         self.images = np.asarray(images)
         self.labels = None if labels is None else np.asarray(labels)
-        self.log_dir, self.patience, self.rewinds, self.before = log_dir, patience, rewinds, dict(before or {})
+        self.log_dir, self.patience, self.rewinds, self.before = log_dir, patience, rewinds, list(before)
 
     def on_train_begin(self, logs=None):
         model = self.model
@@ -113,9 +114,13 @@ class FlightRecorder(keras.callbacks.Callback):
         model.admit_labels(self.labels, "labels of FlightRecorder")
         if self.labels is not None and len(self.labels) != len(self.images):
             raise ValueError(f"FlightRecorder was given {len(self.images)} images and {len(self.labels)} labels: one for each.")
-        self._in_a_row = dict.fromkeys(FINDINGS, 0)
         self.logits = None
-        self._said, self._taken_back, self._good_logs = set(), int(self.before.get("rewinds", 0)), dict(self.before)
+        self._in_a_row, self._said = dict.fromkeys(FINDINGS, 0), set()
+        self._taken_back, self._good_logs = 0, {}
+        for row in self.before:
+            self._count(row)
+            self._good_logs.update(row)
+            self._taken_back = int(row.get("rewinds", 0))
         # At random: images are often in the order of their labels, or the labels in turn.
         self._compared = np.random.default_rng(0).permutation(len(self.images))[:_COMPARED]
         compared = self.images[self._compared]
@@ -199,12 +204,16 @@ class FlightRecorder(keras.callbacks.Callback):
         }
 
     def _say(self, epoch, figures, found):
-        for name, is_so in found.items():
-            self._in_a_row[name] = self._in_a_row[name] + 1 if is_so else 0
-            if self._in_a_row[name] >= self.patience and name not in self._said:
-                self._said.add(name)
-                numbers = ", ".join(f"{key} {value:.3g}" for key, value in figures.items())
-                warnings.warn(f"epoch {epoch + 1}: {FINDINGS[name]}. ({numbers})", GameWarning, stacklevel=2)
+        for name in self._count(found):
+            numbers = ", ".join(f"{key} {value:.3g}" for key, value in figures.items())
+            warnings.warn(f"epoch {epoch + 1}: {FINDINGS[name]}. ({numbers})", GameWarning, stacklevel=2)
+
+    def _count(self, found):
+        """Takes the findings of an epoch to those before it; returns which have now to be said."""
+        self._in_a_row = {name: count + 1 if found.get(name) else 0 for name, count in self._in_a_row.items()}
+        new = [name for name, count in self._in_a_row.items() if count >= self.patience and name not in self._said]
+        self._said.update(new)
+        return new
 
     def _rewind(self, epoch, logs):
         """Goes back to the beginning of the epoch; whether training goes on."""

@@ -15,6 +15,8 @@ from keras_gen.evaluation.small_networks import float32_network, seeded
 from keras_gen.images import check_values
 
 SHIPPED = Path(__file__).with_name("feature_networks")
+#: How many features an image has.
+FEATURES = 64
 _CHUNK = 1_000
 
 
@@ -36,7 +38,7 @@ class FeatureNetwork:
             for stage in range(stages):
                 yield layers.Conv2D(16 * 2**stage, 3, strides=2, padding="same", activation="relu")
             yield layers.Flatten()
-            yield layers.Dense(64, activation="relu")
+            yield layers.Dense(FEATURES, activation="relu")
 
         self._features = float32_network(self.data_shape, features)
         self._classifier = float32_network(

@@ -56,6 +56,12 @@ class VAE(HelmholtzMachine):
         (latent_dim,) = check_integers(latent_dim=latent_dim)
         hidden_units = check_sizes("hidden_units", hidden_units, optional=True)
         data_shape = tuple(data_shape)
+        try:
+            keras.activations.get(activation)
+        except ValueError:
+            raise ValueError(
+                f"activation={activation!r}: a function, or the name of one of Keras, such as 'relu', 'elu' or 'tanh'."
+            ) from None
         # Layers inside take the policy that is given to the model, as they would take the global one.
         inner = {"dtype": kwargs.get("dtype")}
         encoding = _network(encoder, "encoder", hidden_units, activation, data_shape, inner)

@@ -25,6 +25,9 @@ def test_kinds(seeds, binary):
     grey = np.round(binary["mean"] * 255).astype(np.float32) / np.float32(255)
     kind = SampleKind.of_draws(seeds, {"sample": grey, "mean": binary["mean"]})
     assert kind.values == "levels" and kind.step == pytest.approx(1 / 255, rel=1e-4)
+    # Of so many levels that draws do not show the step, the model says how many there are.
+    assert SampleKind.of_draws(seeds, {"sample": binary["mean"]}, levels=65536) == SampleKind("levels", 1 / 65535)
+    assert SampleKind.of_draws(seeds, binary, levels=2) == SampleKind("binary", 1.0, 2)
 
 
 def flipped(binary, pixel):

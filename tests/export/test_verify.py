@@ -185,6 +185,10 @@ def test_bad_calls(shared_artifact, tmp_path):
         export.verify(tmp_path)
     with pytest.raises(ValueError, match="num_seeds is 0"):
         export.verify(shared_artifact.path, num_seeds=0)
+    with pytest.raises(ValueError, match="num_seeds is 2.5, .* an integer"):
+        export.verify(shared_artifact.path, num_seeds=2.5)
+    with pytest.raises(TypeError, match="model is a str: what is exported draws images"):
+        export.export_generator("model", tmp_path / "artifact")
 
 
 def test_a_runtime_that_fails_is_reported(artifact, monkeypatch):

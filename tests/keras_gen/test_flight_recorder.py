@@ -73,12 +73,12 @@ def test_the_recorder_goes_back_from_a_nan_and_stops_where_it_cannot():
 
 
 def test_a_training_that_is_continued_goes_back_as_one_that_was_not_interrupted(tmp_path):
-    def train(model, epochs, done=0, before=None):
+    def train(model, epochs, done=0, before=()):
         callbacks = [Spoil({0, 2}), kg.callbacks.FlightRecorder(grey(40, seed=5), rewinds=2, before=before)]
         options = {"batch_size": 16, "callbacks": callbacks, "verbose": 0}
         with pytest.warns(kg.callbacks.GameWarning, match="back to the last good epoch"):
             history = model.fit(grey(64), epochs=epochs, initial_epoch=done, **options).history
-        return {name: values[-1] for name, values in history.items()}
+        return [dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)]
 
     straight, stopped = small_gan(), small_gan()
     stopped.set_weights(straight.get_weights())
@@ -88,13 +88,33 @@ def test_a_training_that_is_continued_goes_back_as_one_that_was_not_interrupted(
     before = train(stopped, 2)
     stopped.save(tmp_path / "model.keras")
     stopped = keras.saving.load_model(tmp_path / "model.keras")
-    assert train(stopped, 3, 2, before) == wanted and wanted["rewinds"] == 2.0
+    assert train(stopped, 3, 2, before) == wanted[2:] and wanted[2]["rewinds"] == 2.0
     for got, value in zip(stopped.variables, straight.variables, strict=True):
         np.testing.assert_array_equal(got.numpy(), value.numpy(), err_msg=got.path)
     # It has gone back as often as it may.
     with pytest.warns(kg.callbacks.GameWarning, match="after going back 2 times: training stops"):
         recorder = kg.callbacks.FlightRecorder(grey(40, seed=5), rewinds=2, before=wanted)
         stopped.fit(grey(64), batch_size=16, epochs=5, initial_epoch=3, callbacks=[Spoil({3}), recorder], verbose=0)
+
+
+def test_findings_of_a_training_that_is_continued_are_counted_on():
+    model = small_gan()
+    for weight in model.generator.trainable_variables[:1]:
+        weight.assign(tf.zeros_like(weight))  # it draws one image
+    model.compile(keras.optimizers.Adam(0.0), jit_compile=False)
+
+    def said_after(rows):
+        recorder = kg.callbacks.FlightRecorder(grey(64), before=rows)
+        recorder.set_model(model)
+        recorder.on_train_begin()
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            recorder.on_epoch_end(len(rows), {})
+        return any("nearly all alike" in str(warning.message) for warning in said)
+
+    found, not_found = {"collapsed": 1.0}, {"collapsed": 0.0}
+    assert said_after([not_found, found, found]) and not said_after([found, not_found, found])
+    assert not said_after([found] * 3)  # it was said when that was found
 
 
 class State(keras.callbacks.Callback):

@@ -1,5 +1,6 @@
 """What the model card says of copies, left-out classes, data and time."""
 
+import dataclasses
 import json
 import shutil
 
@@ -50,6 +51,14 @@ def test_a_generator_without_fault_is_not(digits):
     memory = found["memorisation"]
     assert abs(memory["samples_to_training"] / memory["test_to_training"] - 1) < 0.15
     assert memory["share_nearer_than_5_percent_of_test"] < 0.15 and found["coverage"]["missing"] == []
+
+
+@pytest.mark.parametrize("labels", [[-1, 3], [1, 2**30]])
+def test_labels_that_name_no_classes_are_left_out(digits, labels):
+    of_all = {name: np.resize(labels, len(digits.split(name))) for name in ("train", "validation", "test")}
+    other = dataclasses.replace(digits, labels=of_all)
+    found, _ = check_samples(Copier(fixed_images(digits.validation, "none")), other, "none")
+    assert "coverage" not in found and found["memorisation"]["samples"] == 500
 
 
 def test_nearest_is_that_of_all_distances():

@@ -271,7 +271,7 @@ def test_an_export_that_cannot_be_is_refused_at_once(capsys, small_run, tmp_path
 def test_samples_refuse_what_they_would_ignore_and_leave_nothing(capsys, small_run, small_artifact, tmp_path):
     (tmp_path / "folder").mkdir()
     wrong = {
-        ("--out", tmp_path / "folder"): "Is a directory",
+        ("--out", tmp_path / "folder"): "is a folder; name the file",
         ("--out", tmp_path / "a.png", "--film", tmp_path / "a.png"): "a picture and a film are two files",
         ("--out", tmp_path / "a.png", "--format", "onnx"): "is no artifact folder",
     }

@@ -277,3 +277,8 @@ def test_evaluation_states_its_protocol(tmp_path):
     assert len(protocol["Frechet distance"]["features"]) == 16
     assert "not a measure of quality" in protocol["warnings"][0]
     assert "not a measure of quality" in (tmp_path / "run" / "report.html").read_text()
+    # One image: what needs more is left out, and what has no error says so in JSON.
+    with pytest.warns(UserWarning, match="1 image: Frechet distance, .* are left out, they need more than 64"):
+        result = evaluate(tmp_path / "run", num_images=1, progress=False)
+    assert set(result["figures"]) == {"Parzen log-likelihood (nats)", "sharpness", "1-nearest-neighbour error"}
+    assert result["figures"]["Parzen log-likelihood (nats)"]["standard_error"] is None

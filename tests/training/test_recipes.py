@@ -103,6 +103,14 @@ def test_grey_values_under_a_bernoulli_are_refused():
 def test_binarisation_is_for_bernoullis():
     settings = resolve(VAE, "mnist", "grey", {"likelihood": "discretized_logistic"})
     assert settings["binarization"] == "none"
+    with pytest.raises(ValueError, match="binarization=threshold with likelihood=gaussian: images are binarised for"):
+        resolve(VAE, "mnist", "grey", {"likelihood": "gaussian", "binarization": "threshold"})
+
+
+def test_a_part_of_the_labels_teaches_categories_alone():
+    for overrides in ({"labelled": 50}, {"labelled": 50, "num_classes": 10}):
+        with pytest.raises(ValueError, match="labelled=50 without categories"):
+            resolve(recipes.RECIPES["aae"], "mnist", "grey", overrides)
 
 
 def test_digest():

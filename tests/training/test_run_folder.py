@@ -168,3 +168,14 @@ def test_a_removed_run_leaves_no_parents_that_were_made_for_it(tmp_path):
     folder.unlock()
     folder.remove()
     assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+def test_a_removed_run_leaves_the_folder_that_was_there_and_a_link_to_it(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there")
+    folder = RunFolder(tmp_path / "link")
+    folder.create({"recipe": "vae", "settings": {}})
+    folder.samples.mkdir()
+    folder.unlock()
+    folder.remove()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["link", "there"]

@@ -28,8 +28,13 @@ def test_auto_follows_the_environment(monkeypatch):
     assert strategies.make_strategy("auto")[0] == "none"
     monkeypatch.setenv("TPU_NAME", "local")
     assert strategies._from_environment() == "tpu"
-    monkeypatch.setenv("TF_CONFIG", "{}")
-    assert strategies._from_environment() == "multi_worker"
+    # A job on one machine, as schedulers tell of it.
+    for config in ("{}", '{"cluster": {"chief": ["localhost:1"]}, "task": {"type": "chief", "index": 0}}'):
+        monkeypatch.setenv("TF_CONFIG", config)
+        assert strategies._from_environment() == "tpu"
+    for config in ('{"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "chief", "index": 0}}', "worker"):
+        monkeypatch.setenv("TF_CONFIG", config)
+        assert strategies._from_environment() == "multi_worker"
     with pytest.raises(ValueError, match="must hold JSON with the cluster's workers"):
         strategies.make_strategy("auto")
 
