@@ -60,7 +60,7 @@ def train(
         resume: continue the run in `out`, or begin it where there is none. What is not given is taken from the run; what is
             given must agree with it, except that there may be more epochs. A learning rate that falls to the end of
             training is then spread anew over all epochs, and the run is unfinished, without model.keras, until they are done.
-        strategy: see `training.strategies.make_strategy`; None for auto.
+        strategy: see `training.strategies.make_strategy`; None for auto, or for that of the run to be resumed.
         verbose: Keras's: 0 silent, 1 progress bar, 2 a line an epoch.
 
     Returns:
@@ -76,8 +76,10 @@ def train(
     overrides = parse_overrides(recipe, overrides, epochs)
     given = {"data": data and training.data.absolute(data), "image_size": image_size, "seed": seed, "strategy": strategy}
     given = {name: value for name, value in given.items() if value is not None}
-    strategy_name, strategy = strategies.make_strategy(strategy or "auto")
     folder = RunFolder(out)
+    if strategy is None and resume and folder.is_run:
+        strategy = folder.read_config().get("strategy", {}).get("name")
+    strategy_name, strategy = strategies.make_strategy(strategy or "auto")
     try:
         done, epochs = _train(folder, recipe, given, overrides, data_dir, download, resume, strategy_name, strategy, verbose)
     finally:
