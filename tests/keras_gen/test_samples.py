@@ -257,6 +257,18 @@ def test_bad_arguments(call, reason):
         call(of_one_shape, of_another)
 
 
+def test_parzen_windows_are_chosen_as_published():
+    """Of ten bandwidths from 0.1 to 1, by the first thousand validation images."""
+    rng = np.random.default_rng(0)
+    samples = rng.random((20, 2, 2, 1)).astype(np.float32)
+    validation = np.concatenate([np.repeat(samples, 50, axis=0), rng.random((4000, 2, 2, 1)).astype(np.float32)])
+    protocol = evaluation.parzen_log_likelihood(samples, validation, samples).protocol
+    np.testing.assert_allclose(protocol["bandwidths"], np.logspace(-1, 0, 10), atol=1e-6)
+    assert protocol["validation_images"] == evaluation.samples.identity(validation[:1000])
+    assert evaluation.parzen_bandwidth(samples, validation) == 0.1  # the others, far from any sample, would want a wider one
+    assert evaluation.parzen_bandwidth(samples, validation[1000:2000]) > 0.1
+
+
 def test_bandwidths_may_come_from_a_generator():
     samples, test = images(20, shape=(2, 2, 1)), images(9, shape=(2, 2, 1))
     score = evaluation.parzen_log_likelihood(samples, test, test, bandwidths=(value for value in (0.1, 0.3)))
