@@ -17,6 +17,7 @@ from training.settings import parse_overrides
 from training.units import unit_of
 
 _PROGRAM = "keras-gen"
+_AT_ONCE = 500  # images that are drawn at once: a network's maps take many times the memory of its images
 
 
 class _Parser(argparse.ArgumentParser):
@@ -293,11 +294,15 @@ def _sample(options):
             raise ValueError(f"{options.path} draws by class and does not say how many there are: choose one by --label")
         given = np.arange(options.num) % generator.num_classes if options.label is None else np.full(options.num, options.label)
         label = {"label": given.astype(np.int32)}
-    drawn = generator.generate(seed, **label)
-    if options.output not in drawn:
-        raise ValueError(f"--output {options.output}: {options.path} draws only {', '.join(drawn)}")
+    images = []
+    for start in range(0, options.num, _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        drawn = generator.generate(seed[some], **{name: given[some] for name, given in label.items()})
+        if options.output not in drawn:
+            raise ValueError(f"--output {options.output}: {options.path} draws only {', '.join(drawn)}")
+        images.append(np.asarray(drawn[options.output]))
     film = _film(options, generator, seed) if options.film else None
-    write_atomically(options.out, png(np.asarray(drawn[options.output])))
+    write_atomically(options.out, png(np.concatenate(images)))
     if film:
         write_atomically(options.film, film)
     if not options.json:

@@ -15,7 +15,7 @@ from PIL import Image
 import keras_gen
 from export import export_generator
 from tests.training.helpers import ROOT, SMALL, start
-from training import recipes
+from training import cli, recipes
 from training.cli import main
 from training.units import unit_of
 
@@ -115,7 +115,7 @@ def test_an_existing_output_folder(capsys, small_run):
     assert status == 2 and "exists" in errors
 
 
-def test_sample_of_a_run(capsys, small_run, tmp_path):
+def test_sample_of_a_run(capsys, small_run, tmp_path, monkeypatch):
     out = tmp_path / "grid.png"
     status, text, _ = run(capsys, "sample", small_run, "--num", 5, "--seed", -3, "--out", out, "--json")
     assert status == 0
@@ -123,6 +123,9 @@ def test_sample_of_a_run(capsys, small_run, tmp_path):
         "out": str(out), "num": 5, "seed": -3, "output": "sample", "runtime": "keras",
     }  # fmt: skip
     assert Image.open(out).size == (4 * (3 * 9 + 1), 4 * (2 * 9 + 1))
+    monkeypatch.setattr(cli, "_AT_ONCE", 2)
+    assert run(capsys, "sample", small_run, "--num", 5, "--seed", -3, "--out", tmp_path / "in_parts.png")[0] == 0
+    assert (tmp_path / "in_parts.png").read_bytes() == out.read_bytes()
 
 
 def test_a_hard_drawing_from_training_to_its_film(capsys, tmp_path):
