@@ -1,11 +1,12 @@
 """Every port computes the loss and the gradient of our model, for the same weights and the same noise."""
 
 import contextlib
+import math
 
 import numpy as np
 import pytest
 
-from benchmarks import run
+from benchmarks import products, run
 from benchmarks.processes import Process
 from benchmarks.registry import cases
 from benchmarks.worker import Worker
@@ -78,9 +79,17 @@ def test_products_alone_are_timed(case, peer, ours):
     if peer in PACKAGES:
         pytest.importorskip(PACKAGES[peer], reason="a peer of the benchmark; `make bench-test` has it")
     _, path = ours(case)
-    with started(case, peer, path) as products:
-        seconds = products.ask("train", epochs=2)["seconds"]
+    with started(case, peer, path) as contender:
+        seconds = contender.ask("train", epochs=2)["seconds"]
     assert len(seconds) == 2 and min(seconds) > 0
+
+
+@pytest.mark.parametrize("name, samples", [("vae", 1), ("iwae5", 5)])
+def test_products_alone_are_all_that_a_step_needs(name, samples):
+    """Forward, and for each layer two as large backward; but images need no gradient."""
+    encoder, decoder = 784 * 200 + 200 * 200 + 200 * 100, 50 * 200 + 200 * 200 + 200 * 784
+    wanted = 100 * (3 * encoder - 784 * 200 + samples * 3 * decoder)
+    assert sum(math.prod(each) for each in products.shapes(cases()[name].settings)) == wanted
 
 
 def test_wrong_port_is_found(ours):
