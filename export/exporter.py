@@ -157,12 +157,12 @@ def _write_format(format, model, signature, methods, kind, outputs, folder, quan
         files = [file, *(onnx.beside(file, name) for name in methods)]
         details = {"opset": onnx.OPSET, "operators": sorted({name for each in files for name in onnx.operators(each)})}
     else:
-        tflite.write(model, signature, file, quantize, methods, about)
+        stored = tflite.write(model, signature, file, quantize, methods, about)
         details = {"signatures": [*tflite.SIGNATURES, *methods], "operators": tflite.operators(file)}
         if quantize:
             from export import quantization
 
-            computes_as_written = quantization.rounded(model, quantize)
+            computes_as_written = quantization.rounded(model, stored)
     generators = [READERS[format](file, methods=list(methods))]
     signature.check_same(generators[0].signature, f"{format}: {FILES[format]}")
     for name, method in methods.items():

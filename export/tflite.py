@@ -38,17 +38,48 @@ def write(model, signature, path, quantize=None, methods=None, about=NOTHING):
         methods: name to `Method`.
         about: the `About` that the file says of itself.
 
+    Returns:
+        What the file's weights were rounded to, for `export.quantization.rounded`; an empty dict without `quantize`.
+
     Raises:
         OperatorError: the sampler needs an operator that LiteRT does not have built in.
-        ConversionError: the converter failed in another way.
+        ConversionError: the converter failed in another way, or no weights can be quantised.
+        RuntimeMissingError: `ai-edge-quantizer` is not installed.
         ArtifactWriteError: the file system refused.
     """
+    path, stored = Path(path), {}
+    content = _converted(model, signature, path.parent, methods)
+    if quantize is not None:
+        from export import quantization
+
+        stored, kept = quantization.values(content, quantize, model.generator.variables)
+        with quantization.rounded(model, stored):
+            content = quantization.quantize(_converted(model, signature, path.parent, methods), quantize, kept)
+    content = compact(content, about.description, about.tflite_entries())
+    try:
+        path.write_bytes(seal.sealed(content + f"\n{seal.NAME}: ".encode()))
+    except OSError as error:
+        raise ArtifactWriteError(f"{path} could not be written: {error}") from error
+    operators(path)
+    return stored
+
+
+def stored_weights(model, signature, quantize):
+    """What `write` returns for these, without a file."""
+    from export import quantization
+
+    with tempfile.TemporaryDirectory() as folder:
+        content = _converted(model, signature, folder)
+    return quantization.values(content, quantize, model.generator.variables)[0]
+
+
+def _converted(model, signature, folder, methods=None):
+    """The bytes of a float32 `.tflite` as the converter makes them; `folder` is for what it needs meanwhile."""
     import tensorflow as tf
 
     from keras_gen.noise import signed_words
 
-    path = Path(path)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tflite-") as scratch:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".tflite-") as scratch:
         with signed_words():
             saved_model.write(model, signature, scratch, with_single=True, methods=methods)
         keys = [*SIGNATURES, *(methods or {})]
@@ -56,7 +87,7 @@ def write(model, signature, path, quantize=None, methods=None, about=NOTHING):
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         try:
             with saved_model.silent_converter():
-                content = converter.convert()
+                return converter.convert()
         except Exception as error:  # The converter's own error type is not public.
             missing = sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", str(error))))
             if missing:
@@ -65,16 +96,6 @@ def write(model, signature, path, quantize=None, methods=None, about=NOTHING):
                     "operators only, since phones and browsers carry no others"
                 ) from error
             raise ConversionError(f"tflite: the converter failed: {error}") from error
-    if quantize is not None:
-        from export import quantization
-
-        content = quantization.quantize(content, quantize)
-    content = compact(content, about.description, about.tflite_entries())
-    try:
-        path.write_bytes(seal.sealed(content + f"\n{seal.NAME}: ".encode()))
-    except OSError as error:
-        raise ArtifactWriteError(f"{path} could not be written: {error}") from error
-    operators(path)
 
 
 def operators(path):

@@ -6,10 +6,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 
 import export
-from export import quantization, tflite
+from export import exporter, golden, quantization, tflite
+from export.compare import SampleKind
 from export.signature import Signature, example_inputs
+from keras_gen import VAE, AdversarialAutoencoder
+from keras_gen.adversarial.priors import NormalMixturePrior
 from keras_gen.noise import CounterNoise
 from tests.models import MODELS
 
@@ -72,7 +76,7 @@ def test_what_rounding_costs_is_stated_and_no_reason_to_refuse(latents_and_mean,
 
 
 def test_weights_that_are_rounded_in_another_way_are_refused(latents_and_mean, tmp_path, monkeypatch):
-    monkeypatch.setattr(quantization, "_rounded", lambda kernel, scheme, outputs: kernel)
+    monkeypatch.setattr(quantization, "_rounded", lambda weights, scheme: weights)
     with pytest.raises(export.ExportMismatchError, match="tflite.*mean: largest difference"):
         export.export_generator(latents_and_mean, tmp_path / "int8", formats="tflite", quantize="int8")
     assert not list(tmp_path.iterdir())
@@ -95,13 +99,147 @@ def test_a_model_with_rounded_weights_draws_what_the_quantised_file_draws(name, 
     before = {key: np.asarray(value) for key, value in model.generate(*inputs).items()}
     output = "mean" if "mean" in before else "sample"
     path = tmp_path / "generator.tflite"
-    tflite.write(model, Signature.of_outputs(before, labelled=len(inputs) > 1), path, scheme)
+    stored = tflite.write(model, Signature.of_outputs(before, labelled=len(inputs) > 1), path, scheme)
     file = tflite.read(path).generate(*inputs)[output]
     # A batch of one is a graph of its own, where the converter knows more and computes more in advance.
     single = tflite.read(path, tflite.SINGLE)
     alone = np.concatenate([single.generate(*(part[row : row + 1] for part in inputs))[output] for row in range(8)])
-    with quantization.rounded(model, scheme):
+    with quantization.rounded(model, stored):
         np.testing.assert_allclose(model.generate(*inputs)[output], file, atol=1e-6)
         np.testing.assert_allclose(model.generate(*inputs)[output][:8], alone, atol=1e-6)
     assert np.abs(file - before[output]).max() > 1e-6
     np.testing.assert_array_equal(model.generate(*inputs)[output], before[output])  # the weights are what they were
+
+
+LOCATIONS = np.array([[1.03, 2.01], [-1.7, 0.3], [0.1, -3.3]], np.float32)
+
+
+def _mixture_prior():
+    return AdversarialAutoencoder((8, 8, 1), 2, hidden_units=(16,), prior=NormalMixturePrior(LOCATIONS, 0.5), seed=0)
+
+
+def _separable_decoder():
+    layers = [
+        *(keras.layers.Dense(128), keras.layers.BatchNormalization(), keras.layers.ReLU(), keras.layers.Reshape((4, 4, 8))),
+        *(keras.layers.SeparableConv2D(6, 3), keras.layers.BatchNormalization(), keras.layers.ReLU(), keras.layers.Flatten()),
+    ]
+    return VAE((8, 8, 1), latent_dim=3, decoder=keras.Sequential(layers), seed=0)
+
+
+def _normalised_decoder():
+    """Between its normalisations and dense layers there is no activation, and its attention has kernels of three axes."""
+    latents = keras.Input((4,))
+    values = keras.layers.Dense(24)(keras.layers.BatchNormalization()(latents))
+    values = keras.layers.Dense(16)(keras.layers.BatchNormalization()(values))
+    values = keras.layers.Reshape((4, 4))(values)
+    values = keras.layers.MultiHeadAttention(2, 3)(values, values)
+    values = keras.layers.Conv1D(5, 3, padding="causal")(values)
+    return VAE((8, 8, 1), latent_dim=4, decoder=keras.Model(latents, keras.layers.Flatten()(values)), seed=0)
+
+
+#: A model and the weights with two axes or more that no matrix product or convolution of its file takes.
+AS_IF_TRAINED = {
+    "dcgan": (lambda: MODELS["dcgan"](seed=0), ()),
+    "autoregressive": (lambda: MODELS["belief_network_autoregressive"](seed=0), ("parameters",)),
+    "mixture_prior": (_mixture_prior, ()),
+    "separable_decoder": (_separable_decoder, ("depthwise_kernel",)),
+    "normalised_decoder": (_normalised_decoder, ("bias",)),
+}
+
+
+def as_if_trained(model):
+    """Moves all weights from where they start, scales and statistics of normalisations far; returns the model."""
+    draws = np.random.default_rng(0)
+    for variable in model.generator.variables:
+        if variable.name in ("gamma", "moving_variance"):
+            variable.assign(draws.uniform(0.3, 3.0, variable.shape))
+        else:
+            variable.assign(variable.numpy() + 0.1 * draws.normal(size=variable.shape))
+    return model
+
+
+def written(model, path, scheme):
+    """Writes the `.tflite` of a model; returns its signature, what it draws and what `tflite.write` returned."""
+    outputs = {name: np.asarray(value) for name, value in model.generate(golden.CANDIDATES).items()}
+    signature = Signature.of_outputs(outputs)
+    return signature, outputs, tflite.write(model, signature, path, scheme)
+
+
+def num_shrunk(content):
+    """How many numbers of a `.tflite` are stored in 16 or 8 bits."""
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    few = (schema.TensorType.FLOAT16, schema.TensorType.INT8)
+    found = {each.buffer: each for graph in model.subgraphs for each in graph.tensors if each.type in few}
+    return sum(int(np.prod(each.shape)) for each in found.values() if model.buffers[each.buffer].data is not None)
+
+
+@pytest.mark.parametrize("name", AS_IF_TRAINED)
+@pytest.mark.parametrize("scheme", ["float16", "int8"])
+def test_what_a_trained_model_is_compared_with_has_the_weights_of_its_file(name, scheme, tmp_path):
+    """The converter melts normalisations and masks into the weights that are then rounded."""
+    keras.utils.set_random_seed(0)
+    make, others = AS_IF_TRAINED[name]
+    model = as_if_trained(make())
+    _, outputs, stored = written(model, tmp_path / "g.tflite", scheme)
+    kernels = [variable for variable in model.generator.variables if len(variable.shape) > 1 and variable.name not in others]
+    assert [model.generator.variables[place] for place in sorted(stored)] == kernels
+    assert num_shrunk((tmp_path / "g.tflite").read_bytes()) == sum(int(np.prod(kernel.shape)) for kernel in kernels)
+    generators = [tflite.read(tmp_path / "g.tflite", key) for key in tflite.SIGNATURES]
+    kind = SampleKind.of_draws(golden.CANDIDATES, outputs)
+    with quantization.rounded(model, stored):
+        exporter.check_draws("tflite", generators, model, kind)
+    with pytest.raises(export.ExportMismatchError):
+        exporter.check_draws("tflite", generators, model, kind)
+
+
+def test_a_trained_dcgan_is_exported_and_verified(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = as_if_trained(MODELS["dcgan"](seed=0))
+    artifact = export.export_generator(model, tmp_path / "float16", formats="tflite", quantize="float16")
+    record = artifact.manifest["formats"]["tflite"]
+    assert record["differences"][0]["tolerance"] == 1e-5
+    assert 1e-5 < record["quantization"]["tolerance"] < 5e-3
+    report = export.verify(artifact.path, num_seeds=64)
+    assert report.ok, report.table()
+
+
+@pytest.mark.parametrize("scheme", ["float16", "int8"])
+def test_no_weight_is_moved_further_than_to_the_next_value(scheme):
+    keras.utils.set_random_seed(0)
+    model = as_if_trained(MODELS["dcgan"](seed=0))
+    before = [variable.numpy() for variable in model.generator.variables]
+    outputs = {name: np.asarray(value) for name, value in model.generate(golden.CANDIDATES[:2]).items()}
+    for place, value in tflite.stored_weights(model, Signature.of_outputs(outputs), scheme).items():
+        allowed = 2.0**-11 * np.abs(before[place]) if scheme == "float16" else np.abs(before[place]).max() / 254
+        assert np.all(np.abs(value - before[place]) <= 1.001 * allowed + 1e-7) and np.any(value != before[place])
+    assert all(np.array_equal(variable, value) for variable, value in zip(model.generator.variables, before, strict=True))
+
+
+@pytest.mark.parametrize("scheme", ["float16", "int8"])
+def test_the_numbers_of_a_prior_stay_as_they_are(scheme, tmp_path):
+    written(as_if_trained(_mixture_prior()), tmp_path / "g.tflite", scheme)
+    assert LOCATIONS.T.tobytes() in (tmp_path / "g.tflite").read_bytes()
+
+
+@pytest.mark.parametrize(("scheme", "places"), [("float16", [0, 11]), ("int8", [0, 2, 11])])
+def test_weights_that_would_be_rounded_to_two_values_stay_as_they_are(scheme, places, tmp_path):
+    """A layer that is used twice, under two normalisations; in int8 rows may have any scale."""
+    latents, twice = keras.Input((4,)), keras.layers.Dense(16, use_bias=False)
+    values = keras.layers.Dense(16, "relu")(latents)
+    for _ in range(2):
+        values = keras.layers.ReLU()(keras.layers.BatchNormalization()(twice(values)))
+    model = as_if_trained(VAE((8, 8, 1), latent_dim=4, decoder=keras.Model(latents, values), seed=0))
+    _, outputs, stored = written(model, tmp_path / "g.tflite", scheme)
+    assert sorted(stored) == places
+    with quantization.rounded(model, stored):
+        kind = SampleKind.of_draws(golden.CANDIDATES, outputs)
+        exporter.check_draws("tflite", [tflite.read(tmp_path / "g.tflite")], model, kind)
+
+
+def test_a_generator_without_such_weights_is_refused(sampler, tmp_path):
+    layer = keras.layers.DepthwiseConv2D(3, padding="same")
+    layer.build((None, 8, 8, 1))
+    model = sampler(lambda seed: {"sample": tf.sigmoid(layer(CounterNoise(seed).normal((8, 8, 1))))}, layer.variables)
+    with pytest.raises(export.ConversionError, match=r"no weights can be stored as int8.*kernel \[3, 3, 1, 1\]"):
+        export.export_generator(model, tmp_path / "int8", formats="tflite", quantize="int8")
+    assert not list(tmp_path.iterdir())
