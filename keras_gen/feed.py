@@ -163,7 +163,7 @@ def from_dataset(dataset, steps=None, limit=GROUP_STEPS):
 def from_generator(batches):
     """The batches of a generator one by one as a `tf.data.Dataset`, in which Keras's own has the autotuner.
 
-    `batches`: tuples of arrays. With others it is returned as it is, for Keras to feed.
+    `batches`: tuples of arrays of numbers. With others it is returned as it is, for Keras to feed.
     """
     ahead = [next(batches)]
 
@@ -172,14 +172,11 @@ def from_generator(batches):
             yield ahead.pop()
         yield from batches
 
-    if not all(isinstance(part, np.ndarray | tf.Tensor) and part.ndim and _is_number(part) for part in ahead[0]):
+    arrays = all(isinstance(part, np.ndarray | tf.Tensor) and part.ndim for part in ahead[0])
+    if not arrays or any(tf.as_dtype(part.dtype) == tf.string for part in ahead[0]):
         return each()
     spec = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in ahead[0])
     return without_autotuning(tf.data.Dataset.from_generator(each, output_signature=spec).prefetch(1))
-
-
-def _is_number(array):
-    return np.dtype(tf.as_dtype(array.dtype).as_numpy_dtype).kind not in "OSU"
 
 
 def as_given(batch):

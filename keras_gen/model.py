@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_gen import images as images_module
 from keras_gen.arguments import check_labels, weight_rows
-from keras_gen.checks import INT32, check_integers, check_key
+from keras_gen.checks import INT32, check_integers, check_key, is_integer
 from keras_gen.conditionals import in_training
 from keras_gen.loop import DeviceLoop
 from keras_gen.noise import CounterNoise, fold_in
@@ -50,6 +50,8 @@ class TrainableModel(DeviceLoop, keras.Model):
                 f"data_shape={tuple(data_shape)}: an image's shape is (height, width, channels), three positive integers; a "
                 "grey image has one channel."
             )
+        if seed is not None and not is_integer(seed):
+            raise ValueError(f"seed={seed!r}: an integer, or None for one of Python's generator.")
         self.seed = seed
         key = random.getrandbits(62) if seed is None else int(seed)
         self._noise_state = self.add_weight(

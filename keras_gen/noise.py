@@ -150,7 +150,7 @@ def _turned(turns):
 
 
 class BatchNoise(Noise):
-    """Noise for training and evaluation: the n-th word of a draw is a function of the seed, the stream and n.
+    """Noise for training and evaluation: words are a function of the seed, the stream and how many there are.
 
     Args:
         seed: int32 `[2]`, the key of the whole batch.

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+_DRAWS = ("pathwise", "fixed", "choices", "means")
+
 
 @dataclasses.dataclass(frozen=True)
 class LatentGroup:
@@ -155,6 +157,12 @@ class SequentialTrace(Trace):
         """For each group log p(x given the latents), and log p - log q of the group and of all later ones, `[K, B]` each."""
         ratios = [group.log_ratio for group in self.groups]
         return [self.log_likelihood + tf.add_n(ratios[index:]) for index in range(len(ratios))]
+
+
+def check_draws(draws):
+    """Raises a ValueError unless `draws` says how a `trace` takes its latents."""
+    if draws not in _DRAWS:
+        raise ValueError(f"draws={draws!r}: one of {', '.join(map(repr, _DRAWS))}.")
 
 
 def unit_log_prob(distribution, value):

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 import keras_gen as kg
 import training.data
+from keras_gen.checks import check_key
 from keras_gen.evaluation.programs import compiled
 from keras_gen.evaluation.score import standard_error
 from keras_gen.helmholtz.likelihood import LikelihoodModel
@@ -45,6 +46,7 @@ def evaluate(run, split="test", num_samples=1000, num_images=None, batch_size=10
     folder = RunFolder(run)
     config = folder.read_config()
     settings = config["settings"]
+    check_key(seed)
     if num_samples < 1:
         raise ValueError(f"num_samples {num_samples}: at least one importance sample an image is needed")
     if num_images is not None and num_images < 1:

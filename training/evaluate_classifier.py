@@ -4,7 +4,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_gen.evaluation.programs import compiled
+from keras_gen.evaluation.score import standard_error
 from training.data import to_float
+from training.evaluate_samples import known
 
 _CHUNK = 500
 
@@ -58,4 +60,4 @@ def _classes(alive, mean_locations):
 
 
 def _share(wrong):
-    return {"mean": float(np.mean(wrong)), "standard_error": float(np.std(wrong) / np.sqrt(len(wrong)))}
+    return {"mean": float(np.mean(wrong)), "standard_error": known(standard_error(wrong))}

@@ -12,6 +12,7 @@ from keras_gen.adversarial.averaging import averaged
 from keras_gen.evaluation.features import FEATURES
 from keras_gen.evaluation.programs import compiled
 from keras_gen.evaluation.samples import identity
+from keras_gen.evaluation.score import standard_error
 from training.data import to_float
 
 _SAMPLES = 10_000  # as published, for Parzen windows
@@ -158,9 +159,8 @@ def classification_error(model, images, labels):
     """Share of images that the model's categories classify wrong: a `Score`."""
     parts = [model.classify(images[start : start + _CHUNK]) for start in range(0, len(images), _CHUNK)]
     wrong = np.concatenate(parts).argmax(-1) != labels
-    error = float(np.std(wrong) / np.sqrt(len(wrong)))
     protocol = {"images": identity(images), "labels": identity(labels, "labels")}
-    return evaluation.Score("classification error", float(np.mean(wrong)), protocol, error)
+    return evaluation.Score("classification error", float(np.mean(wrong)), protocol, standard_error(wrong))
 
 
 def shipped_features(data):

@@ -156,10 +156,11 @@ class FlightRecorder(keras.callbacks.Callback):
             self._good_logs.update(logs)
         elif not self._rewind(epoch, logs):
             return
-        number = tf.constant(epoch)
-        shipped = self._judged(number, training=False)
-        self.logits = real, fake = self._judged(number, training=True) if self.model.normalizes_batch else shipped
-        drawn = self._draw(epoch)
+        number, drawn = tf.constant(epoch), self._draw(epoch)
+        with _statistics_kept(self.model):
+            shipped, norms = self._judge(number, False), self._slopes(number)
+            trained = self._judge(number, True) if self.model.normalizes_batch else shipped
+        self.logits = real, fake = [each.numpy() for each in trained]
         losses = self.model.objective.losses
         boundary, tiny = float(losses.boundary(real, fake)), max(1e-6 * self._spread, 1e-12)
         figures = {
@@ -167,10 +168,10 @@ class FlightRecorder(keras.callbacks.Callback):
             "fresh_fake_accuracy": float(np.mean(fake < boundary)),
             "diversity": _mean_distance(drawn) / max(self._spread, 1e-12),
             "separation": max(_near_distance(drawn, self._classes), tiny) / max(self._near, tiny),
-            **{f"gradient_norm_{name}": float(norm) for name, norm in self._gradient_norms(number).items()},
+            **{f"gradient_norm_{name}": float(norm) for name, norm in norms.items()},
         }
         if losses.log_ratio:
-            figures["jensen_shannon"] = _jensen_shannon(*shipped)
+            figures["jensen_shannon"] = _jensen_shannon(*(each.numpy() for each in shipped))
         found = self._find(figures, real, fake, drawn)
         logs.update(figures, **{name: float(value) for name, value in found.items()}, rewinds=float(self._taken_back))
         self._say(epoch, figures, found)
@@ -179,15 +180,6 @@ class FlightRecorder(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         if self._writer is not None:
             self._writer.close()
-
-    def _judged(self, epoch, training):
-        """The critic's logits for images and for drawn ones."""
-        with _statistics_kept(self.model):
-            return [each.numpy() for each in self._judge(epoch, training)]
-
-    def _gradient_norms(self, epoch):
-        with _statistics_kept(self.model):
-            return self._slopes(epoch)
 
     def _find(self, figures, real, fake, drawn):
         # How far the mean images are apart, against what the mean of so many images would vary by.

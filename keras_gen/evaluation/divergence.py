@@ -128,8 +128,9 @@ def density_ratio(p, q, hidden_units=(128, 128), folds=5, epochs=40, batch_size=
             weights.append(np.full(len(kept), 1.0 / len(kept), np.float32))
         order = random.permutation(sum(map(len, parts)))
         x, y, weight = (np.concatenate(each)[order] for each in (parts, labels, weights))
-        with seeded(seed + fold):
-            critic = training.critic(x, y, weight / weight.mean(), seed + fold)
+        of_fold = (seed + fold) % 2**32
+        with seeded(of_fold):
+            critic = training.critic(x, y, weight / weight.mean(), of_fold)
         critics.append(critic)
         for name, values in rows.items():
             ratios[name][fold_of[name] == fold] = critic(values[fold_of[name] == fold]).numpy()[:, 0]

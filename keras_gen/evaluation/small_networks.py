@@ -21,12 +21,22 @@ def float32_network(input_shape, make_layers):
 
 @contextlib.contextmanager
 def seeded(seed):
-    """While it lasts, the random states of Python, NumPy and TensorFlow are those of `seed`; then those of before."""
+    """While it lasts, the random states of Python, NumPy and TensorFlow are those of `seed`; then those of before.
+
+    Keras's own, which its layers do not use, stays as it is.
+    """
     python, arrays, tensors = random.getstate(), np.random.get_state(), context.global_seed()
-    keras.utils.set_random_seed(seed)
+    # Of it TensorFlow takes the seeds of its operations; `set_seed` begins it anew, and there is none before anything is drawn.
+    drawn = getattr(context.context(), "_rng", None)
+    drawn = drawn and drawn.getstate()
+    random.seed(seed)
+    np.random.seed(seed)
+    tf.random.set_seed(seed)
     try:
         yield
     finally:
         random.setstate(python)
         np.random.set_state(arrays)
         tf.random.set_seed(tensors)
+        if drawn:
+            context.context()._rng.setstate(drawn)

@@ -10,9 +10,9 @@ from keras_gen.distributions import leading_shape
 from keras_gen.generator import AncestralGenerator
 from keras_gen.helmholtz.likelihood import LikelihoodModel
 from keras_gen.metrics import ActiveUnits, mean_over_draws
-from keras_gen.noise import BatchNoise
+from keras_gen.noise import BatchNoise, CounterNoise
 from keras_gen.objectives import ELBO, ReweightedWakeSleep
-from keras_gen.trace import LatentGroup, Trace
+from keras_gen.trace import LatentGroup, Trace, check_draws
 
 
 @keras.saving.register_keras_serializable("keras_gen")
@@ -65,6 +65,7 @@ class HelmholtzMachine(LikelihoodModel):
         Returns:
             `Trace` of shape `[K, B]`.
         """
+        check_draws(draws)
         x = tf.cast(x, tf.float32)
         batch = leading_shape(x, len(self.data_shape))
         seed = [random.getrandbits(31), random.getrandbits(31)] if seed is None else seed
@@ -117,12 +118,12 @@ class HelmholtzMachine(LikelihoodModel):
     def call(self, x):
         """Reconstructs: the mean of p(x given z_1) at the mean of q(z_1 given x), `[B, H, W, C]`.
 
-        Where q is autoregressive it has no mean in closed form: then at a draw, the same at every call. Where p is, the mean
-        of each element is the one given those before it in `x`.
+        Where q is autoregressive it has no mean in closed form: then at a draw, of the same key for every image. Where p is,
+        the mean of each element is the one given those before it in `x`.
         """
         posterior = self.recognition[0](x)
         if hasattr(posterior, "mean_given"):
-            latent = self.recognition[0].draw(posterior, BatchNoise([0, 0], (tf.shape(x)[0],)))
+            latent = self.recognition[0].draw(posterior, CounterNoise(tf.zeros((tf.shape(x)[0], 2), tf.int32)))
         else:
             latent = posterior.mean()
         likelihood = self.data_conditional(latent)

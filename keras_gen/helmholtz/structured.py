@@ -14,7 +14,7 @@ from keras_gen.model import check_seed
 from keras_gen.noise import BatchNoise, CounterNoise, fold_in
 from keras_gen.objectives import MuProp
 from keras_gen.objectives.objective import with_value
-from keras_gen.trace import LatentGroup, Trace
+from keras_gen.trace import LatentGroup, Trace, check_draws
 
 
 class PredictionTrace(Trace):
@@ -186,6 +186,7 @@ class StructuredPredictor(LikelihoodModel):
         Returns:
             `PredictionTrace` of shape `[K, B]`, one group a hidden layer from the upper half onward.
         """
+        check_draws(draws)
         x = tf.cast(x, tf.float32)
         batch = leading_shape(x, len(self.data_shape))
         seed = [random.getrandbits(31), random.getrandbits(31)] if seed is None else seed

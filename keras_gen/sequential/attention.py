@@ -34,7 +34,8 @@ class Window(NamedTuple):
 
 
 def check_window(name, size, data_shape, least=1):
-    """Raises a ValueError unless an N x N window with N = `size` >= `least` fits into an image of `data_shape`."""
+    """`size` as Python's int; a ValueError unless a window of N x N, N = `size` >= `least`, fits into an image of `data_shape`.
+    """
     if not is_integer(size) or size < 1:
         raise ValueError(f"{name}={size!r}: a window has a positive integer number of points along each side.")
     if size < least:
@@ -47,6 +48,7 @@ def check_window(name, size, data_shape, least=1):
             f"{name}={size}: the window must fit into the image, whose shorter side has {min(data_shape[:2])} pixels; a larger "
             "one holds no more than the image."
         )
+    return int(size)
 
 
 def soft_window(parameters, data_shape, size):

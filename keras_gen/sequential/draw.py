@@ -165,7 +165,7 @@ class DRAW(SequentialMachine):
             if size is None:
                 sizes[name] = min(5, *self.data_shape[:2])
             if attention is not None:
-                windows.check_window(name, sizes[name], self.data_shape, least=2 if attention == "soft" else 1)
+                sizes[name] = windows.check_window(name, sizes[name], self.data_shape, least=2 if attention == "soft" else 1)
         self._settings = {
             "steps": steps,
             "units": units,

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_gen import images as images_module
 from keras_gen.checks import check_integers
 from keras_gen.distributions import leading_shape
 from keras_gen.model import TrainableModel, check_seed
@@ -121,7 +122,7 @@ class RecurrentAttentionClassifier(TrainableModel):
         super().__init__(data_shape=data_shape, seed=seed, **kwargs)
         if glimpse_size is None:
             glimpse_size = max(1, min(8, min(self.data_shape[:2]) // 3))
-        check_window("glimpse_size", glimpse_size, self.data_shape)
+        glimpse_size = check_window("glimpse_size", glimpse_size, self.data_shape)
         self._settings = {
             "num_classes": num_classes,
             "glimpses": glimpses,
@@ -208,9 +209,16 @@ class RecurrentAttentionClassifier(TrainableModel):
 
         Returns:
             `GlimpseTrace` of shape `[K, B]`, with one `Action` of T - 1 steps where places are learned.
+
+        Raises:
+            ValueError: labels that are missing, of no class, or not as many as images.
         """
         if label is None:
             raise ValueError("trace needs a label for each image: what is scored is log p(label given the glimpses).")
+        if tf.executing_eagerly():  # within a graph the values are not known, and `fit` has checked them
+            self.admit_labels(label, "labels of trace")
+            if len(label) != len(x):
+                raise ValueError(f"{len(x)} images and {len(label)} labels: each image needs one.")
         seed = [random.getrandbits(31), random.getrandbits(31)] if seed is None else seed
         x, label = tf.cast(x, tf.float32), tf.reshape(tf.cast(label, tf.int32), (-1,))
         shape = (num_samples, *leading_shape(x, len(self.data_shape)))
@@ -234,6 +242,10 @@ class RecurrentAttentionClassifier(TrainableModel):
             seed: int32 `[B, 2]`, the key of each image's places; None for the rows (0, 0) ... (0, B - 1).
             mean_locations: whether to look at the means: first in the middle of the image, then where the locator points.
                 Nothing is random then. Not for a model whose places are random.
+
+        Raises:
+            ValueError: images or seeds of another shape or dtype, or not as many of the one as of the other; values outside
+                [0, 1].
         """
         return tf.nn.softmax(self._pass(images, seed, mean_locations)[0])
 
@@ -245,16 +257,21 @@ class RecurrentAttentionClassifier(TrainableModel):
         if mean_locations and self.random_glimpses:
             raise ValueError("mean_locations=True: all places of a model with random_glimpses=True have one mean, the middle.")
         images = tf.convert_to_tensor(images)
+        self.check_shape(images.shape, images.dtype, "images")
         rows = tf.shape(images)[0]
         seed = tf.stack([tf.zeros(rows, tf.int32), tf.range(rows)], axis=1) if seed is None else check_seed(seed)
+        if not images.shape[:1].is_compatible_with(seed.shape[:1]):
+            raise ValueError(f"{len(images)} images and {len(seed)} rows of seed: each image needs a row of its own.")
+        if tf.executing_eagerly() and len(images):
+            images_module.check_values(images.numpy(), "images")
         first, normals = self._draws(CounterNoise(seed))
         if mean_locations:
             first, normals = tf.zeros_like(first), tf.zeros_like(normals)
         return self.look(images, first, normals)
 
     def call(self, images):
-        """`classify` with its usual seeds: what `predict` gives."""
-        return self.classify(images)
+        """`classify` with the key (0, 0) for each image, whatever its batch: what `predict` gives."""
+        return self.classify(images, tf.zeros((tf.shape(images)[0], 2), tf.int32))
 
     # Training.
 

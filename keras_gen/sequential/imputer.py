@@ -65,8 +65,8 @@ class SequentialImputer(PolicyMachine):
         binarization, seed: see `LikelihoodModel`.
 
     Raises:
-        ValueError: settings that cannot be; at `compile`, objectives that do not fit; at `fit` and `impute`, masks of another
-            shape, or with values besides 0 and 1.
+        ValueError: settings that cannot be; at `compile`, objectives that do not fit; at `fit` (of a data set by its first
+            batch) and `impute`, masks of another shape, or with values besides 0 and 1.
 
     Bachman, Precup: Data generation as sequential decision making. NeurIPS 2015, section 4.
     """
@@ -221,7 +221,8 @@ class SequentialImputer(PolicyMachine):
                 raise ValueError(f"{len(image)} images and {len(seed)} rows of seed: each image needs a row of its own.")
             if len(image):
                 images.check_values(image.numpy())
-        return self.generator.impute(CounterNoise(seed), {"image": tf.cast(image, tf.float32), "mask": mask})
+        known = {"image": tf.cast(image, tf.float32), "mask": tf.cast(mask, tf.float32)}
+        return self.generator.impute(CounterNoise(seed), known)
 
     def signatures(self):
         """`impute`."""

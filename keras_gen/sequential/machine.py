@@ -13,7 +13,7 @@ from keras_gen.noise import BatchNoise, CounterNoise
 from keras_gen.objectives import ELBO
 from keras_gen.sequential.recurrent import scan
 from keras_gen.sequential.steps import AllSteps, StepGroup, gaussian
-from keras_gen.trace import LatentGroup, SequentialTrace
+from keras_gen.trace import LatentGroup, SequentialTrace, check_draws
 
 _GROUP = ("z", "loc", "log_scale", "prior_loc", "prior_log_scale")  # what a step's group of latents is made of
 
@@ -70,6 +70,7 @@ class SequentialMachine(LikelihoodModel):
             `SequentialTrace` of shape `[K, B]`: a group for each step, the first step first; its `kl` is that step's, in closed
             form given what was drawn before.
         """
+        check_draws(draws)
         seed = [random.getrandbits(31), random.getrandbits(31)] if seed is None else seed
         x, context = self.context_of(tf.cast(x, tf.float32), seed)
         return self._scored(x, num_samples, BatchNoise(seed, self._shape(x, num_samples)), draws, context=context)
@@ -205,7 +206,8 @@ class SequentialMachine(LikelihoodModel):
     def call(self, x):
         """Reconstructs: the mean of p(x given the canvas) that the means of q draw, `[B, H, W, C]`."""
         x, context = self.context_of(tf.cast(x, tf.float32), [0, 0])
-        state, _ = self.run(x, 1, BatchNoise([0, 0], self._shape(x, 1)), "means", context=context)
+        noise = CounterNoise(tf.zeros((tf.shape(x)[0], 2), tf.int32))  # whose places of windows do not depend on the batch
+        state, _ = self.run(x, 1, noise, "means", context=context)
         return self.generator.likelihood(state["canvas"]).mean()
 
     def generate_sequence(self, seed):

@@ -315,6 +315,24 @@ def test_settings_that_cannot_be(arguments, message):
         kg.DRAW(**{"data_shape": (4, 6, 1), "steps": 2, "units": 3, "latent_dim": 2, **arguments})
 
 
+def test_sizes_of_windows_may_be_numpys_integers():
+    for attention in ("soft", "hard"):
+        sizes = {"read_size": np.int64(2), "write_size": np.int32(3)}
+        made = kg.DRAW((4, 6, 1), steps=2, units=3, latent_dim=2, attention=attention, **sizes)
+        config = made.get_config()
+        assert (config["read_size"], config["write_size"]) == (2, 3) and made.sample(1).shape == (1, 4, 6, 1)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: kg.VAE((4, 6, 1), latent_dim=2, hidden_units=()),
+    lambda: kg.DRAW((4, 6, 1), steps=2, units=3, latent_dim=2),
+    lambda: kg.StructuredPredictor((4, 6, 1), units=(2,)),
+])  # fmt: skip
+def test_latents_are_taken_in_ways_that_there_are(make):
+    with pytest.raises(ValueError, match="draws='fixd': one of 'pathwise', 'fixed', 'choices', 'means'"):
+        make().trace(np.zeros((2, 4, 6, 1), np.float32), 1, [0, 0], draws="fixd")
+
+
 @pytest.mark.parametrize(
     "objective, message",
     [

@@ -334,7 +334,11 @@ def test_classify_is_one_pass_whose_places_are_a_function_of_each_seed_row():
     # Later places may both be clipped to the same border.
     assert np.abs(model.glimpses(IMAGES, seeds + 1) - places)[:, 0].min() > 0.0
     usual = np.stack([np.zeros(6), np.arange(6)], axis=1).astype(np.int32)
-    np.testing.assert_allclose(model.predict(IMAGES, verbose=0), model.classify(IMAGES, usual), atol=1e-5)
+    np.testing.assert_allclose(model.classify(IMAGES), model.classify(IMAGES, usual), atol=1e-6)
+    # What `predict` gives for an image does not depend on its batch.
+    for size in (4, 6):
+        predicted = model.predict(IMAGES, batch_size=size, verbose=0)
+        np.testing.assert_allclose(predicted, model.classify(IMAGES, np.zeros((6, 2), np.int32)), atol=1e-5)
     # With the means nothing is left to chance, and the first look is at the middle.
     means = model.glimpses(IMAGES, seeds, mean_locations=True).numpy()
     np.testing.assert_array_equal(means, model.glimpses(IMAGES, seeds + 1, mean_locations=True))
@@ -343,6 +347,31 @@ def test_classify_is_one_pass_whose_places_are_a_function_of_each_seed_row():
     np.testing.assert_allclose(means[:, 1], np.clip(model.locator(h), -1.0, 1.0), atol=1e-6)
     with pytest.raises(ValueError, match="random_glimpses=True"):
         small(random_glimpses=True).classify(IMAGES, mean_locations=True)
+
+
+@pytest.mark.parametrize(
+    "images, seed, message",
+    [
+        (IMAGES, [[0, 1]] * 4, "6 images and 4 rows of seed"),
+        (IMAGES, [[0, 1]] * 8, "6 images and 8 rows of seed"),
+        ((255 * IMAGES).astype(np.uint8), None, "uint8"),
+        (255 * IMAGES, None, r"they must lie in \[0, 1\]"),
+        (np.full_like(IMAGES, np.nan), None, "NaN"),
+        (IMAGES[:, :, :-1], None, "data_shape"),
+    ],
+)
+def test_what_cannot_be_classified(images, seed, message):
+    for function in (small().classify, small().glimpses):
+        with pytest.raises(ValueError, match=message):
+            function(images, seed)
+
+
+@pytest.mark.parametrize(
+    "label, message", [([0, 1, 2, 0, 1, 7], "run from 0 to 7"), ([1], "6 images and 1 labels: each image needs one")]
+)
+def test_labels_that_a_trace_cannot_score(label, message):
+    with pytest.raises(ValueError, match=message):
+        small().trace(IMAGES, 1, [0, 0], label=label)
 
 
 def test_a_policy_beats_random_glimpses():

@@ -211,10 +211,14 @@ def test_equal_distributions_have_no_divergence():
 
 
 def test_critics_and_features_are_float32_and_leave_the_random_state():
-    random.seed(3), np.random.seed(3), tf.random.set_seed(3)
-    wanted = random.random(), np.random.random(), float(tf.random.uniform(()))
+    def draw():
+        return random.random(), np.random.random(), float(tf.random.uniform(())), float(keras.random.uniform(()))
+
+    keras.utils.set_random_seed(3)
+    first, second = draw(), draw()
     network = evaluation.FeatureNetwork((8, 8, 1), 2)
-    random.seed(3), np.random.seed(3), tf.random.set_seed(3)
+    keras.utils.set_random_seed(3)
+    assert draw() == first
     before = keras.config.dtype_policy()
     p, x = np.arange(40.0)[:, None], images(20, shape=(8, 8, 1)).astype(np.float32)
     ratios, digests = [], []
@@ -228,7 +232,7 @@ def test_critics_and_features_are_float32_and_leave_the_random_state():
     assert len(set(digests)) == 1
     np.testing.assert_array_equal(ratios[0], ratios[1])
     np.testing.assert_array_equal(ratios[0], ratios[2])
-    assert (random.random(), np.random.random(), float(tf.random.uniform(()))) == wanted
+    assert draw() == second
 
 
 @pytest.mark.parametrize("call, reason", [
