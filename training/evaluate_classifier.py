@@ -60,4 +60,4 @@ def _classes(alive, mean_locations):
 
 
 def _share(wrong):
-    return {"mean": float(np.mean(wrong)), "standard_error": known(standard_error(wrong))}
+    return {"mean": float(np.mean(wrong)), "standard_error": known(standard_error(wrong, ddof=0))}

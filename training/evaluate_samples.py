@@ -160,7 +160,7 @@ def classification_error(model, images, labels):
     parts = [model.classify(images[start : start + _CHUNK]) for start in range(0, len(images), _CHUNK)]
     wrong = np.concatenate(parts).argmax(-1) != labels
     protocol = {"images": identity(images), "labels": identity(labels, "labels")}
-    return evaluation.Score("classification error", float(np.mean(wrong)), protocol, standard_error(wrong))
+    return evaluation.Score("classification error", float(np.mean(wrong)), protocol, standard_error(wrong, ddof=0))
 
 
 def shipped_features(data):
