@@ -252,6 +252,13 @@ def _draw(model, seed):
     return {name: np.asarray(value) for name, value in model.generate(*inputs).items()}
 
 
+def stored_weights(model, scheme):
+    """What the weights of the generator are rounded to in a quantised `.tflite`: `stored` of `export.quantization.rounded`."""
+    model = full_precision(model)
+    outputs = _draw(model, golden.CANDIDATES[:2])
+    return tflite.stored_weights(model, Signature.of_outputs(outputs, labelled=bool(getattr(model, "num_classes", 0))), scheme)
+
+
 def check_formats(formats, quantize=None, web=False):
     """`formats`, a name or several, as a tuple in the order of `FORMATS`; arguments as `export_generator`.
 

@@ -4,6 +4,7 @@
 """
 
 import functools
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -165,18 +166,13 @@ def from_generator(batches):
 
     `batches`: tuples of arrays of numbers. With others it is returned as it is, for Keras to feed.
     """
-    ahead = [next(batches)]
-
-    def each():
-        while ahead:
-            yield ahead.pop()
-        yield from batches
-
-    arrays = all(isinstance(part, np.ndarray | tf.Tensor) and part.ndim for part in ahead[0])
-    if not arrays or any(tf.as_dtype(part.dtype) == tf.string for part in ahead[0]):
-        return each()
-    spec = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in ahead[0])
-    return without_autotuning(tf.data.Dataset.from_generator(each, output_signature=spec).prefetch(1))
+    first = next(batches)
+    batches = itertools.chain([first], batches)
+    arrays = all(isinstance(part, np.ndarray | tf.Tensor) and part.ndim for part in first)
+    if not arrays or any(tf.as_dtype(part.dtype) == tf.string for part in first):
+        return (batch for batch in batches)
+    spec = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in first)
+    return without_autotuning(tf.data.Dataset.from_generator(lambda: batches, output_signature=spec).prefetch(1))
 
 
 def as_given(batch):

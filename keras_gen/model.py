@@ -371,6 +371,14 @@ def batch_mean(loss, sample_weight):
     return tf.reduce_mean(values)
 
 
+def check_seed_of(images, seed):
+    """`check_seed`; a ValueError, too, where it has not a row for each of `images`, a tensor `[B, H, W, C]`."""
+    seed = check_seed(seed)
+    if not images.shape[:1].is_compatible_with(seed.shape[:1]):
+        raise ValueError(f"{images.shape[0]} images and {seed.shape[0]} rows of seed: each image needs a row of its own.")
+    return seed
+
+
 def check_seed(seed):
     """`seed` as an int32 tensor `[B, 2]`; a ValueError that says what was passed where it cannot be one."""
     shape, dtype = getattr(seed, "shape", None), getattr(seed, "dtype", None)

@@ -3,9 +3,8 @@
 import numpy as np
 
 import training.data
-from export import golden, quantization, tflite
-from export.precision import full_precision
-from export.signature import Signature, example_inputs
+from export import quantization
+from export.exporter import stored_weights
 from keras_gen import evaluation
 from keras_gen.evaluation.score import standard_error
 from keras_gen.helmholtz.likelihood import LikelihoodModel
@@ -36,7 +35,7 @@ def quantization_cost(model, scheme, data, settings):
     if isinstance(model, LikelihoodModel):
         images = training.data.fixed_images(raw, settings.get("binarization", "none"))
         before = elbo(model, images, _BATCH, _SEED)
-        with quantization.rounded(model, _stored_weights(model, scheme)):
+        with quantization.rounded(model, stored_weights(model, scheme)):
             lost = before - elbo(model, images, _BATCH, _SEED)
         return {
             "value": float(np.mean(lost)),
@@ -53,7 +52,7 @@ def quantization_cost(model, scheme, data, settings):
         return evaluation.frechet_distance(features, draw(model, len(images), _SEED)[0]["sample"], images).value
 
     before = distance()
-    with quantization.rounded(model, _stored_weights(model, scheme)):
+    with quantization.rounded(model, stored_weights(model, scheme)):
         grown = 100 * (distance() / before - 1)
     return {
         "value": float(grown),
@@ -61,11 +60,3 @@ def quantization_cost(model, scheme, data, settings):
         "unit": "%",
         "protocol": f"growth of the Frechet distance of {len(images)} samples to the test images of {name}, same seeds",
     }
-
-
-def _stored_weights(model, scheme):
-    """What the weights of the generator are rounded to in the file, in which other layers may be melted into them."""
-    model, num_classes = full_precision(model), getattr(model, "num_classes", 0)
-    outputs = model.generate(*example_inputs(golden.CANDIDATES[:2], num_classes))
-    outputs = {name: np.asarray(value) for name, value in outputs.items()}
-    return tflite.stored_weights(model, Signature.of_outputs(outputs, labelled=bool(num_classes)), scheme)

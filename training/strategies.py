@@ -38,7 +38,7 @@ def make_strategy(name="auto"):
 
 
 def _from_environment():
-    if _processes(os.environ.get("TF_CONFIG", "{}")) != 1:
+    if _processes(os.environ.get("TF_CONFIG") or "{}") != 1:
         return "multi_worker"
     if any(os.environ.get(variable) for variable in _TPU_VARIABLES):
         return "tpu"
@@ -57,9 +57,7 @@ def _multi_worker():
     text = os.environ.get("TF_CONFIG", "")
     try:
         config = json.loads(text)
-        if not {"worker", "chief"} & set(config["cluster"]):
-            raise KeyError("worker")
-        _ = config["task"]["index"]
+        _ = config["cluster"]["worker" if "worker" in config["cluster"] else "chief"], config["task"]["index"]
     except (ValueError, KeyError, TypeError):
         raise ValueError(
             f"strategy multi_worker with TF_CONFIG={text!r}: the variable must hold JSON with the cluster's workers and the "

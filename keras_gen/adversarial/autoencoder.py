@@ -95,7 +95,8 @@ class AdversarialAutoencoder(AdversarialModel):
         seed=None,
         **kwargs,
     ):
-        (latent_dim,), categories, num_classes = check_integers(latent_dim=latent_dim), categories or 0, num_classes or 0
+        (latent_dim,) = check_integers(latent_dim=latent_dim)
+        categories, num_classes = categories or 0, num_classes or 0
         hidden_units = check_sizes("hidden_units", hidden_units)
         critic_units = check_sizes("critic_units", critic_units, optional=True)
         if reconstruction not in RECONSTRUCTIONS:

@@ -10,7 +10,7 @@ from keras_gen import conditionals, images
 from keras_gen.checks import check_sizes
 from keras_gen.distributions import leading_shape
 from keras_gen.helmholtz.likelihood import INFER, LikelihoodModel
-from keras_gen.model import check_seed
+from keras_gen.model import check_seed_of
 from keras_gen.noise import BatchNoise, CounterNoise, fold_in
 from keras_gen.objectives import MuProp
 from keras_gen.objectives.objective import with_value
@@ -221,9 +221,7 @@ class StructuredPredictor(LikelihoodModel):
         """
         x = tf.convert_to_tensor(x)
         images.check_shape_and_dtype(x.shape, x.dtype, self.data_shape)
-        seed = check_seed(seed)
-        if None not in (x.shape[0], seed.shape[0]) and x.shape[0] != seed.shape[0]:
-            raise ValueError(f"{x.shape[0]} images and {seed.shape[0]} rows of seed: each image needs a row of its own.")
+        seed = check_seed_of(x, seed)
         upper = tf.cast(x[:, : self._rows], tf.float32)
         if tf.executing_eagerly():
             self._check_upper(upper.numpy())

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_gen import images as images_module
 from keras_gen.checks import check_integers
 from keras_gen.distributions import leading_shape
-from keras_gen.model import TrainableModel, check_seed
+from keras_gen.model import TrainableModel, check_seed_of
 from keras_gen.noise import BatchNoise, CounterNoise
 from keras_gen.objectives import ELBO, NVIL
 from keras_gen.objectives.likelihood_ratio import LikelihoodRatio, Seen
@@ -259,9 +259,7 @@ class RecurrentAttentionClassifier(TrainableModel):
         images = tf.convert_to_tensor(images)
         self.check_shape(images.shape, images.dtype, "images")
         rows = tf.shape(images)[0]
-        seed = tf.stack([tf.zeros(rows, tf.int32), tf.range(rows)], axis=1) if seed is None else check_seed(seed)
-        if not images.shape[:1].is_compatible_with(seed.shape[:1]):
-            raise ValueError(f"{len(images)} images and {len(seed)} rows of seed: each image needs a row of its own.")
+        seed = tf.stack([tf.zeros(rows, tf.int32), tf.range(rows)], axis=1) if seed is None else check_seed_of(images, seed)
         if tf.executing_eagerly() and len(images):
             images_module.check_values(images.numpy(), "images")
         first, normals = self._draws(CounterNoise(seed))

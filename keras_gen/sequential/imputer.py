@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras_gen import images
 from keras_gen.checks import check_integers
 from keras_gen.helmholtz.likelihood import LIKELIHOODS
-from keras_gen.model import check_seed
+from keras_gen.model import check_seed_of
 from keras_gen.noise import BatchNoise, CounterNoise, fold_in
 from keras_gen.sequential import masks as masks_module
 from keras_gen.sequential.decision import PolicyGenerator, PolicyMachine
@@ -212,13 +212,11 @@ class SequentialImputer(PolicyMachine):
             ValueError: images, masks or seeds of another shape or dtype, or not as many of the one as of the other; values
                 outside [0, 1]; mask values besides 0 and 1.
         """
-        seed = check_seed(seed)
         image = tf.convert_to_tensor(image)
         images.check_shape_and_dtype(image.shape, image.dtype, self.data_shape)
+        seed = check_seed_of(image, seed)
         if tf.executing_eagerly():
             mask = tf.constant(masks_module.check_mask(mask, self.data_shape, len(image)))
-            if len(seed) != len(image):
-                raise ValueError(f"{len(image)} images and {len(seed)} rows of seed: each image needs a row of its own.")
             if len(image):
                 images.check_values(image.numpy())
         known = {"image": tf.cast(image, tf.float32), "mask": tf.cast(mask, tf.float32)}

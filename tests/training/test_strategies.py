@@ -29,7 +29,7 @@ def test_auto_follows_the_environment(monkeypatch):
     monkeypatch.setenv("TPU_NAME", "local")
     assert strategies._from_environment() == "tpu"
     # A job on one machine, as schedulers tell of it.
-    for config in ("{}", '{"cluster": {"chief": ["localhost:1"]}, "task": {"type": "chief", "index": 0}}'):
+    for config in ("", "{}", '{"cluster": {"chief": ["localhost:1"]}, "task": {"type": "chief", "index": 0}}'):
         monkeypatch.setenv("TF_CONFIG", config)
         assert strategies._from_environment() == "tpu"
     for config in ('{"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "chief", "index": 0}}', "worker"):
