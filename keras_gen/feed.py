@@ -166,13 +166,17 @@ def from_generator(batches):
 
     `batches`: tuples of arrays of numbers. With others it is returned as it is, for Keras to feed.
     """
-    first = next(batches)
-    batches = itertools.chain([first], batches)
-    arrays = all(isinstance(part, np.ndarray | tf.Tensor) and part.ndim for part in first)
-    if not arrays or any(tf.as_dtype(part.dtype) == tf.string for part in first):
-        return (batch for batch in batches)
-    spec = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in first)
-    return without_autotuning(tf.data.Dataset.from_generator(lambda: batches, output_signature=spec).prefetch(1))
+    first = list(itertools.islice(batches, 2))
+
+    def each():  # as Keras's, which begins with its first two batches again once it has ended
+        yield from first
+        yield from batches
+
+    arrays = all(isinstance(part, np.ndarray | tf.Tensor) and part.ndim for part in first[0])
+    if not arrays or any(tf.as_dtype(part.dtype) == tf.string for part in first[0]):
+        return each()
+    spec = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in first[0])
+    return without_autotuning(tf.data.Dataset.from_generator(each, output_signature=spec).prefetch(1))
 
 
 def as_given(batch):

@@ -308,9 +308,22 @@ def test_tf_datas_autotuner_is_off_whatever_is_fed(monkeypatch):
     assert feed.one_by_one(feed.from_arrays(IMAGES, 20, limit=1)).options().autotune.enabled is False
 
 
-def zip_batches(*arrays):
-    """A generator of two batches."""
-    yield from zip(*(np.split(array, 2) for array in arrays), strict=True)
+def zip_batches(*arrays, count=2):
+    """A generator of `count` batches."""
+    yield from zip(*(np.split(array, count) for array in arrays), strict=True)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_a_generator_that_has_ended_gives_what_it_gives_in_keras():
+    stock, ours = (
+        compiled(kind, run_eagerly=True).fit(
+            IMAGES[:40], batch_size=20, shuffle=False, verbose=0, epochs=2, validation_data=zip_batches(IMAGES[:80], count=4)
+        )
+        for kind in (Stock, kg.VAE)
+    )
+    assert stock.history.keys() == ours.history.keys() and len(ours.history["val_loss"]) == 2
+    for name in stock.history:
+        np.testing.assert_allclose(ours.history[name], stock.history[name], rtol=1e-5, err_msg=name)
 
 
 def test_no_rows_have_the_mean_0():
